@@ -1,0 +1,178 @@
+/*
+ * THE opcode table: every opcode of the FUSE protocol up to 7.45, once.
+ *
+ * relayd checks requests and replies with it, librelay decodes requests and
+ * finds the handler with it, and the statistics take their names from it.  A
+ * new opcode is a new row here, and nothing else that lists opcodes.
+ *
+ * Internal to this project: not installed.
+ */
+#ifndef RELAY_OPCODES_H
+#define RELAY_OPCODES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "relay/fuse_abi.h"
+
+/* What follows the fuse_in_header: `in` is the fixed structure of the row. */
+enum relay_shape {
+	RELAY_SHAPE_NONE,	  /* nothing */
+	RELAY_SHAPE_IN,		  /* in */
+	RELAY_SHAPE_NAME,	  /* name\0 */
+	RELAY_SHAPE_NAME_NAME,	  /* name\0 name\0 */
+	RELAY_SHAPE_IN_NAME,	  /* in name\0 */
+	RELAY_SHAPE_IN_NAME_NAME, /* in name\0 name\0 */
+	RELAY_SHAPE_IN_DATA,	  /* in, then bytes to the end */
+	RELAY_SHAPE_IN_NAME_DATA, /* in name\0, then bytes to the end */
+};
+
+/* What a reply without an error carries after the fuse_out_header. */
+enum relay_reply_kind {
+	RELAY_REPLY_NEVER, /* the kernel takes no reply */
+	RELAY_REPLY_FIXED, /* exactly reply_size bytes */
+	RELAY_REPLY_SIZED, /* up to the u32 at size_at of `in` */
+	RELAY_REPLY_XATTR, /* that u32 is 0: fuse_getxattr_out; else up to it */
+	RELAY_REPLY_IOCTL, /* fuse_ioctl_out, then up to that u32 */
+	RELAY_REPLY_PATH,  /* up to PATH_MAX - 1 bytes */
+	RELAY_REPLY_INIT,  /* fuse_init_out, of any version's length */
+};
+
+/* What a second execution of an applied request needs to be harmless. */
+enum relay_redo {
+	RELAY_REDO_REPEAT,   /* nothing: it may be applied again as it is */
+	RELAY_REDO_PRESTATE, /* the state from before, recorded in the slot */
+};
+
+enum relay_op_flags {
+	RELAY_OP_ENTRY = 1 << 0,    /* reply begins with a fuse_entry_out */
+	RELAY_OP_ENTRIES = 1 << 1,  /* reply is fuse_direntplus records */
+	RELAY_OP_OPENS = 1 << 2,    /* reply has a fuse_open_out (after entry) */
+	RELAY_OP_OPENS_DIR = 1 << 3, /* the same, for a directory */
+	RELAY_OP_WAITS = 1 << 4,    /* may wait for another request to come */
+	RELAY_OP_FORCED = 1 << 5,   /* the kernel sends it for a dying task too */
+	RELAY_OP_OWN = 1 << 6,	    /* relayd answers it, no backend sees it */
+};
+
+struct relay_op {
+	const char *name; /* "MKDIR"; NULL: the protocol has no such opcode */
+	enum relay_shape shape;
+	uint32_t in_size; /* least bytes of `in` */
+	enum relay_reply_kind reply;
+	uint32_t reply_size;
+	uint32_t size_at; /* offset within `in` of the reply's size limit */
+	enum relay_redo redo;
+	unsigned flags;
+};
+
+/*
+ * X(NAME, handler, shape, in_size, reply, reply_size, size_at, redo, flags)
+ *
+ * handler is the member of struct relay_ops (relay/relay.h).
+ */
+/* clang-format off */
+#define RELAY_OPCODES(X)                                                                                               \
+	X(LOOKUP, lookup, NAME, 0, FIXED, sizeof(struct fuse_entry_out), 0, REPEAT, RELAY_OP_ENTRY)                     \
+	X(FORGET, forget, IN, sizeof(struct fuse_forget_in), NEVER, 0, 0, REPEAT, 0)                                    \
+	X(GETATTR, getattr, IN, sizeof(struct fuse_getattr_in), FIXED, sizeof(struct fuse_attr_out), 0, REPEAT, 0)      \
+	X(SETATTR, setattr, IN, sizeof(struct fuse_setattr_in), FIXED, sizeof(struct fuse_attr_out), 0, REPEAT, 0)      \
+	X(READLINK, readlink, NONE, 0, PATH, 0, 0, REPEAT, 0)                                                           \
+	X(SYMLINK, symlink, NAME_NAME, 0, FIXED, sizeof(struct fuse_entry_out), 0, PRESTATE, RELAY_OP_ENTRY)            \
+	X(MKNOD, mknod, IN_NAME, sizeof(struct fuse_mknod_in), FIXED, sizeof(struct fuse_entry_out), 0, PRESTATE,       \
+	  RELAY_OP_ENTRY)                                                                                               \
+	X(MKDIR, mkdir, IN_NAME, sizeof(struct fuse_mkdir_in), FIXED, sizeof(struct fuse_entry_out), 0, PRESTATE,       \
+	  RELAY_OP_ENTRY)                                                                                               \
+	X(UNLINK, unlink, NAME, 0, FIXED, 0, 0, PRESTATE, 0)                                                            \
+	X(RMDIR, rmdir, NAME, 0, FIXED, 0, 0, PRESTATE, 0)                                                              \
+	X(RENAME, rename, IN_NAME_NAME, sizeof(struct fuse_rename_in), FIXED, 0, 0, PRESTATE, 0)                        \
+	X(LINK, link, IN_NAME, sizeof(struct fuse_link_in), FIXED, sizeof(struct fuse_entry_out), 0, PRESTATE,          \
+	  RELAY_OP_ENTRY)                                                                                               \
+	X(OPEN, open, IN, sizeof(struct fuse_open_in), FIXED, sizeof(struct fuse_open_out), 0, REPEAT, RELAY_OP_OPENS)  \
+	X(READ, read, IN, sizeof(struct fuse_read_in), SIZED, 0, offsetof(struct fuse_read_in, size), REPEAT, 0)        \
+	X(WRITE, write, IN_DATA, sizeof(struct fuse_write_in), FIXED, sizeof(struct fuse_write_out), 0, REPEAT, 0)      \
+	X(STATFS, statfs, NONE, 0, FIXED, sizeof(struct fuse_statfs_out), 0, REPEAT, 0)                                 \
+	X(RELEASE, release, IN, sizeof(struct fuse_release_in), FIXED, 0, 0, REPEAT, RELAY_OP_FORCED)                   \
+	X(FSYNC, fsync, IN, sizeof(struct fuse_fsync_in), FIXED, 0, 0, REPEAT, 0)                                       \
+	X(SETXATTR, setxattr, IN_NAME_DATA, FUSE_COMPAT_SETXATTR_IN_SIZE, FIXED, 0, 0, PRESTATE, 0)                     \
+	X(GETXATTR, getxattr, IN_NAME, sizeof(struct fuse_getxattr_in), XATTR, 0,                                       \
+	  offsetof(struct fuse_getxattr_in, size), REPEAT, 0)                                                           \
+	X(LISTXATTR, listxattr, IN, sizeof(struct fuse_getxattr_in), XATTR, 0, offsetof(struct fuse_getxattr_in, size), \
+	  REPEAT, 0)                                                                                                    \
+	X(REMOVEXATTR, removexattr, NAME, 0, FIXED, 0, 0, PRESTATE, 0)                                                  \
+	X(FLUSH, flush, IN, sizeof(struct fuse_flush_in), FIXED, 0, 0, REPEAT, RELAY_OP_FORCED)                         \
+	X(INIT, init, IN, 16, INIT, 0, 0, REPEAT, RELAY_OP_OWN)                                                         \
+	X(OPENDIR, opendir, IN, sizeof(struct fuse_open_in), FIXED, sizeof(struct fuse_open_out), 0, REPEAT,            \
+	  RELAY_OP_OPENS | RELAY_OP_OPENS_DIR)                                                                          \
+	X(READDIR, readdir, IN, sizeof(struct fuse_read_in), SIZED, 0, offsetof(struct fuse_read_in, size), REPEAT, 0)  \
+	X(RELEASEDIR, releasedir, IN, sizeof(struct fuse_release_in), FIXED, 0, 0, REPEAT, RELAY_OP_FORCED)             \
+	X(FSYNCDIR, fsyncdir, IN, sizeof(struct fuse_fsync_in), FIXED, 0, 0, REPEAT, 0)                                 \
+	X(GETLK, getlk, IN, sizeof(struct fuse_lk_in), FIXED, sizeof(struct fuse_lk_out), 0, REPEAT, 0)                 \
+	X(SETLK, setlk, IN, sizeof(struct fuse_lk_in), FIXED, 0, 0, REPEAT, 0)                                          \
+	X(SETLKW, setlkw, IN, sizeof(struct fuse_lk_in), FIXED, 0, 0, REPEAT, RELAY_OP_WAITS)                           \
+	X(ACCESS, access, IN, sizeof(struct fuse_access_in), FIXED, 0, 0, REPEAT, 0)                                    \
+	X(CREATE, create, IN_NAME, sizeof(struct fuse_create_in), FIXED,                                                \
+	  sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out), 0, PRESTATE, RELAY_OP_ENTRY | RELAY_OP_OPENS)   \
+	X(INTERRUPT, interrupt, IN, sizeof(struct fuse_interrupt_in), NEVER, 0, 0, REPEAT, 0)                           \
+	X(BMAP, bmap, IN, sizeof(struct fuse_bmap_in), FIXED, sizeof(struct fuse_bmap_out), 0, REPEAT, 0)               \
+	X(DESTROY, destroy, NONE, 0, FIXED, 0, 0, REPEAT, RELAY_OP_OWN | RELAY_OP_FORCED)                               \
+	X(IOCTL, ioctl, IN_DATA, sizeof(struct fuse_ioctl_in), IOCTL, 0, offsetof(struct fuse_ioctl_in, out_size),      \
+	  REPEAT, 0)                                                                                                    \
+	X(POLL, poll, IN, sizeof(struct fuse_poll_in), FIXED, sizeof(struct fuse_poll_out), 0, REPEAT, 0)               \
+	X(NOTIFY_REPLY, notify_reply, IN_DATA, sizeof(struct fuse_notify_retrieve_in), NEVER, 0, 0, REPEAT, 0)          \
+	X(BATCH_FORGET, batch_forget, IN_DATA, sizeof(struct fuse_batch_forget_in), NEVER, 0, 0, REPEAT, 0)             \
+	X(FALLOCATE, fallocate, IN, sizeof(struct fuse_fallocate_in), FIXED, 0, 0, PRESTATE, 0)                         \
+	X(READDIRPLUS, readdirplus, IN, sizeof(struct fuse_read_in), SIZED, 0, offsetof(struct fuse_read_in, size),     \
+	  REPEAT, RELAY_OP_ENTRIES)                                                                                     \
+	X(RENAME2, rename2, IN_NAME_NAME, sizeof(struct fuse_rename2_in), FIXED, 0, 0, PRESTATE, 0)                     \
+	X(LSEEK, lseek, IN, sizeof(struct fuse_lseek_in), FIXED, sizeof(struct fuse_lseek_out), 0, REPEAT, 0)           \
+	X(COPY_FILE_RANGE, copy_file_range, IN, sizeof(struct fuse_copy_file_range_in), FIXED,                          \
+	  sizeof(struct fuse_write_out), 0, REPEAT, 0)                                                                  \
+	X(SETUPMAPPING, setupmapping, IN, sizeof(struct fuse_setupmapping_in), FIXED, 0, 0, REPEAT, 0)                  \
+	X(REMOVEMAPPING, removemapping, IN_DATA, sizeof(struct fuse_removemapping_in), FIXED, 0, 0, REPEAT, 0)          \
+	X(SYNCFS, syncfs, IN, sizeof(struct fuse_syncfs_in), FIXED, 0, 0, REPEAT, 0)                                    \
+	X(TMPFILE, tmpfile, IN_NAME, sizeof(struct fuse_create_in), FIXED,                                              \
+	  sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out), 0, REPEAT, RELAY_OP_ENTRY | RELAY_OP_OPENS)     \
+	X(STATX, statx, IN, sizeof(struct fuse_statx_in), FIXED, sizeof(struct fuse_statx_out), 0, REPEAT, 0)           \
+	X(COPY_FILE_RANGE_64, copy_file_range_64, IN, sizeof(struct fuse_copy_file_range_in), FIXED,                    \
+	  sizeof(struct fuse_copy_file_range_out), 0, REPEAT, 0)
+/* clang-format on */
+
+/*
+ * The row of an opcode, or NULL if the protocol has none.  Any value may be
+ * asked for.  The table is constant and needs no lock.
+ */
+const struct relay_op *relay_op_get(uint32_t opcode);
+
+/*
+ * Where a request's arguments lie.  Pointers go into the request; a part that
+ * the shape lacks is NULL or 0.
+ */
+struct relay_args {
+	const void *in;
+	const char *name;
+	const char *name2;
+	const void *data;
+	uint32_t data_size;
+};
+
+/*
+ * Checks the length, the fixed part and the names of a whole request of `size`
+ * bytes against its row, and finds its parts.  in_size replaces the row's least
+ * size where the negotiated version has a longer one (0: the row's).
+ *
+ * Returns 0, or -EPROTO for a request that does not fit its row, -ENOSYS for an
+ * opcode that has no row.
+ */
+int relay_args_parse(const void *request, uint32_t size, uint32_t in_size, struct relay_args *args);
+
+/*
+ * Checks a whole reply of `size` bytes (fuse_out_header first) against the
+ * request that it answers.  The kernel refuses a reply that does not fit and
+ * fails the request with EIO, so nothing unchecked may reach it
+ * (fs/fuse/dev.c, fuse_dev_do_write()).
+ *
+ * Returns 0, or -EPROTO and a reason to log in *why.
+ */
+int relay_reply_check(const void *request, uint32_t request_size, const void *reply, uint32_t size, const char **why);
+
+#endif

@@ -1,0 +1,321 @@
+/*
+ * librelay: what a filesystem links to live behind relayd.
+ *
+ * Two ways to use it.  A filesystem that speaks the FUSE kernel protocol itself
+ * calls relay_open() and relay_mount() in place of open("/dev/fuse") and
+ * mount(2), and goes on as before.  A new one fills in struct relay_ops and
+ * calls relay_serve(): it is then handed what an earlier life of it had not
+ * answered, together with what it had written down about it.
+ *
+ * librelay(3) has the text; docs/recovery.md what a crash at each point does.
+ */
+#ifndef RELAY_RELAY_H
+#define RELAY_RELAY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <relay/fuse_abi.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- mounting ---------------------------------------------------------- */
+
+/*
+ * As open(2) of /dev/fuse.  path is "/dev/fuse"; flags are O_RDWR, and O_CLOEXEC
+ * or O_NONBLOCK.  The descriptor takes one request per read() and one reply per
+ * write(), as /dev/fuse does, once relay_mount() has succeeded with it.
+ *
+ * Returns a descriptor that the caller closes, or -1 with errno: ENOENT for
+ * another path, EINVAL for other flags, ENFILE/EMFILE, ENOMEM.
+ */
+int relay_open(const char *path, int flags);
+
+/*
+ * As mount(2) of a FUSE filesystem, done by relayd.  data is the kernel's option
+ * string and names the descriptor of relay_open(): "fd=N,rootmode=40000,
+ * user_id=U,group_id=G[,allow_other][,default_permissions][,max_read=N]".
+ * type is "fuse" or "fuse.SUBTYPE"; flags are MS_* of mount(2).
+ *
+ * If this user already owns a relayd mount at target, and its backend is gone,
+ * the descriptor becomes that mount's next incarnation: a backend that comes
+ * back after a crash calls this again with the same arguments.
+ *
+ * relayd is found by $RELAYD_SOCKET, or at its usual places (relayd(8)).
+ *
+ * Returns 0, or -1 with errno: EBADF for a descriptor not of relay_open(),
+ * ECONNREFUSED or ENOENT when no relayd runs, EBUSY when the mount has a living
+ * backend or target is another's mount, EPERM, EINVAL, ENOMEM.
+ */
+int relay_mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
+
+/* ---- serving ----------------------------------------------------------- */
+
+struct relay_session; /* one channel being served */
+struct relay_req;     /* one request: the handler's until it replies */
+
+/*
+ * One handler per opcode of the protocol.  A handler gets the request and the
+ * parts of its body, which stay valid until the reply; the node it is about is
+ * relay_req_nodeid().  Each must lead to exactly one relay_reply_*(), from any
+ * thread, before or after it returns.  One that is NULL is answered ENOSYS
+ * (forget, batch_forget, interrupt: ignored; destroy: success).
+ */
+struct relay_ops {
+	/*
+	 * Called once per incarnation, before anything else, on the thread of
+	 * relay_serve().  `in` is the kernel's INIT.  The handler sets in *out
+	 * what it wants of what `in` offers (flags, flags2, max_readahead,
+	 * time_gran, max_background, congestion_threshold); the rest is
+	 * librelay's.  It restores its state here (relay_state(),
+	 * relay_kept_fd()).  Returns 0, or a negative errno, which ends
+	 * relay_serve() with it.
+	 */
+	int (*init)(struct relay_session *session, const struct fuse_init_in *in, struct fuse_init_out *out);
+
+	void (*lookup)(struct relay_req *req, const char *name);
+	/* One call per node also for BATCH_FORGET.  No reply: librelay's. */
+	void (*forget)(struct relay_req *req, uint64_t nodeid, uint64_t nlookup);
+	void (*getattr)(struct relay_req *req, const struct fuse_getattr_in *in);
+	void (*setattr)(struct relay_req *req, const struct fuse_setattr_in *in);
+	void (*readlink)(struct relay_req *req);
+	void (*symlink)(struct relay_req *req, const char *name, const char *target);
+	void (*mknod)(struct relay_req *req, const struct fuse_mknod_in *in, const char *name);
+	void (*mkdir)(struct relay_req *req, const struct fuse_mkdir_in *in, const char *name);
+	void (*unlink)(struct relay_req *req, const char *name);
+	void (*rmdir)(struct relay_req *req, const char *name);
+	void (*rename)(struct relay_req *req, const struct fuse_rename_in *in, const char *name, const char *newname);
+	void (*link)(struct relay_req *req, const struct fuse_link_in *in, const char *name);
+	void (*open)(struct relay_req *req, const struct fuse_open_in *in);
+	void (*read)(struct relay_req *req, const struct fuse_read_in *in);
+	void (*write)(struct relay_req *req, const struct fuse_write_in *in, const void *data, size_t size);
+	void (*statfs)(struct relay_req *req);
+	void (*release)(struct relay_req *req, const struct fuse_release_in *in);
+	void (*fsync)(struct relay_req *req, const struct fuse_fsync_in *in);
+	void (*setxattr)(struct relay_req *req, const struct fuse_setxattr_in *in, const char *name, const void *value,
+			 size_t size);
+	void (*getxattr)(struct relay_req *req, const struct fuse_getxattr_in *in, const char *name);
+	void (*listxattr)(struct relay_req *req, const struct fuse_getxattr_in *in);
+	void (*removexattr)(struct relay_req *req, const char *name);
+	void (*flush)(struct relay_req *req, const struct fuse_flush_in *in);
+	void (*opendir)(struct relay_req *req, const struct fuse_open_in *in);
+	void (*readdir)(struct relay_req *req, const struct fuse_read_in *in);
+	void (*releasedir)(struct relay_req *req, const struct fuse_release_in *in);
+	void (*fsyncdir)(struct relay_req *req, const struct fuse_fsync_in *in);
+	void (*getlk)(struct relay_req *req, const struct fuse_lk_in *in);
+	void (*setlk)(struct relay_req *req, const struct fuse_lk_in *in);
+	/* May wait: relay_req_detach() it, and reply from elsewhere. */
+	void (*setlkw)(struct relay_req *req, const struct fuse_lk_in *in);
+	void (*access)(struct relay_req *req, const struct fuse_access_in *in);
+	void (*create)(struct relay_req *req, const struct fuse_create_in *in, const char *name);
+	/* `unique` is relay_req_unique() of a request not yet answered, or of none.  No reply. */
+	void (*interrupt)(struct relay_session *session, uint64_t unique);
+	void (*bmap)(struct relay_req *req, const struct fuse_bmap_in *in);
+	void (*destroy)(struct relay_req *req);
+	void (*ioctl)(struct relay_req *req, const struct fuse_ioctl_in *in, const void *data, size_t size);
+	void (*poll)(struct relay_req *req, const struct fuse_poll_in *in);
+	/* The answer to relay_notify_retrieve().  No reply. */
+	void (*notify_reply)(struct relay_req *req, const struct fuse_notify_retrieve_in *in, const void *data,
+			     size_t size);
+	void (*fallocate)(struct relay_req *req, const struct fuse_fallocate_in *in);
+	void (*readdirplus)(struct relay_req *req, const struct fuse_read_in *in);
+	void (*rename2)(struct relay_req *req, const struct fuse_rename2_in *in, const char *name, const char *newname);
+	void (*lseek)(struct relay_req *req, const struct fuse_lseek_in *in);
+	void (*copy_file_range)(struct relay_req *req, const struct fuse_copy_file_range_in *in);
+	void (*setupmapping)(struct relay_req *req, const struct fuse_setupmapping_in *in);
+	void (*removemapping)(struct relay_req *req, const struct fuse_removemapping_in *in, const void *data,
+			      size_t size);
+	void (*syncfs)(struct relay_req *req, const struct fuse_syncfs_in *in);
+	void (*tmpfile)(struct relay_req *req, const struct fuse_create_in *in, const char *name);
+	void (*statx)(struct relay_req *req, const struct fuse_statx_in *in);
+	void (*copy_file_range_64)(struct relay_req *req, const struct fuse_copy_file_range_in *in);
+
+	/*
+	 * Called on each serving thread before its first request, for what is a
+	 * thread's own (credentials, umask).  Returns 0 or a negative errno, which
+	 * ends relay_serve() with it.  May be NULL.
+	 */
+	int (*thread_start)(struct relay_session *session);
+};
+
+/*
+ * Serves a channel until relayd closes it: the descriptor in $RELAY_FD, in the
+ * command line's {fd}, or of relay_open() after relay_mount().  Reads requests
+ * on `threads` threads (0: two per online processor, at least four).  ops and
+ * userdata must outlive the call.  fd stays the caller's.
+ *
+ * Returns 0 when the channel was closed, or a negative errno: -ENOTSOCK or
+ * -EPROTO for a descriptor that is no channel of this version, or the error of
+ * init() or thread_start().
+ */
+int relay_serve(int fd, const struct relay_ops *ops, unsigned threads, void *userdata);
+
+/* userdata of relay_serve(); and the session that a request came on. */
+void *relay_session_userdata(const struct relay_session *session);
+struct relay_session *relay_req_session(const struct relay_req *req);
+
+/* Which life this is on its mount, from 1. */
+uint32_t relay_session_incarnation(const struct relay_session *session);
+
+/* The request's header (struct fuse_in_header), valid until the reply. */
+const struct fuse_in_header *relay_req_header(const struct relay_req *req);
+uint64_t relay_req_nodeid(const struct relay_req *req);
+
+/*
+ * The request's identity: the same in each incarnation that it is given to, and
+ * no other request's on this mount, ever.
+ */
+uint64_t relay_req_unique(const struct relay_req *req);
+
+/*
+ * Lets the request outlive its handler's thread slot: copies it out of the
+ * thread's buffer, so that it can be answered later.  In-pointers that the
+ * handler was given die; the returned request has the same header, and its `in`
+ * can be read through relay_req_in().  `req` must not be used any more.
+ *
+ * Returns the request to answer, or NULL if there is no memory: then `req` has
+ * been answered ENOMEM.
+ */
+struct relay_req *relay_req_detach(struct relay_req *req);
+
+/* The fixed part of the body (what a handler gets as `in`). */
+const void *relay_req_in(const struct relay_req *req);
+
+/* ---- redo -------------------------------------------------------------- */
+
+/*
+ * An operation that must not be applied twice is done in this order:
+ *
+ *     if (!relay_req_redo(req)) {
+ *         fill in relay_req_pre(req): what the store looks like before
+ *         relay_req_applying(req, size);
+ *     }
+ *     look at the store and at the pre-state; apply, or find it applied
+ *     relay_reply_...(req, ...);
+ *
+ * A process dying before relay_req_applying() leaves a request that is fresh to
+ * the next incarnation; one dying after it leaves a redo with its pre-state; one
+ * dying after the reply was stored leaves nothing to do.
+ */
+
+/* True if an earlier incarnation came to relay_req_applying() with this request. */
+bool relay_req_redo(const struct relay_req *req);
+
+/*
+ * The request's pre-state record, RELAY_PRE_MAX bytes, aligned to 8.  Fresh: to
+ * be filled in.  Redo: what was recorded.
+ */
+#define RELAY_PRE_MAX 512
+void *relay_req_pre(struct relay_req *req);
+
+/*
+ * Publishes the first `size` (at most RELAY_PRE_MAX) bytes of the pre-state.  To
+ * be called once, when fresh; a handler of an operation that may be repeated as
+ * it is (relay-protocol(7)) need not call it.
+ */
+void relay_req_applying(struct relay_req *req, size_t size);
+
+/* ---- replies ----------------------------------------------------------- */
+
+/*
+ * Each stores the whole reply in the journal, publishes it, ends the request's
+ * state transaction, and sends it.  The request is gone afterwards.  error is a
+ * positive errno, or 0.
+ */
+void relay_reply_error(struct relay_req *req, int error);
+void relay_reply(struct relay_req *req, const void *payload, size_t size);
+
+/*
+ * The place in the journal where the reply's payload goes, page-aligned, and its
+ * capacity in *capacity: fill it in and call relay_reply_filled().  Saves a copy.
+ */
+void *relay_reply_buffer(struct relay_req *req, size_t *capacity);
+void relay_reply_filled(struct relay_req *req, size_t size);
+
+void relay_reply_entry(struct relay_req *req, const struct fuse_entry_out *entry);
+void relay_reply_create(struct relay_req *req, const struct fuse_entry_out *entry, const struct fuse_open_out *open);
+void relay_reply_attr(struct relay_req *req, const struct fuse_attr_out *attr);
+void relay_reply_open(struct relay_req *req, const struct fuse_open_out *open);
+void relay_reply_write(struct relay_req *req, uint32_t size);
+
+/* ---- state that survives ----------------------------------------------- */
+
+/*
+ * The backend's state: shared memory that relayd keeps from one incarnation to
+ * the next, zeroed for the first.  To be called from init().  Pages are had when
+ * first touched, so a generous size costs nothing.  Before it returns, what
+ * requests that had not stored their reply had changed is rolled back.
+ *
+ * Returns the memory (librelay's, until relay_serve() ends), or NULL with errno:
+ * EINVAL if an earlier incarnation had another size.
+ */
+void *relay_state(struct relay_session *session, size_t size);
+
+/*
+ * Changes of the state are transactions of the request that makes them: they
+ * become true together with its reply.  relay_state_begin() takes the session's
+ * one state lock, the reply releases it; between them words are changed with
+ * relay_state_set() only.  Keep system calls out of it.
+ *
+ * A process dying before the reply is stored leaves, after relay_state() in the
+ * next incarnation, every word as it was at relay_state_begin(); one dying after
+ * it leaves all the changes.  At most RELAY_STATE_MAX words per request.
+ *
+ * relay_state_set() returns 0, or -ENOSPC past that limit (nothing is changed).
+ * relay_state_abort() undoes the changes and releases the lock without a reply.
+ */
+#define RELAY_STATE_MAX 64
+void relay_state_begin(struct relay_req *req);
+int relay_state_set(struct relay_req *req, uint64_t *word, uint64_t value);
+void relay_state_abort(struct relay_req *req);
+
+/*
+ * Reads of the state outside of a transaction take the same lock.
+ */
+void relay_state_lock(struct relay_session *session);
+void relay_state_unlock(struct relay_session *session);
+
+/*
+ * Leaves a duplicate of fd with relayd under key (not 0), where it survives this
+ * process, until relay_drop_fd() or the mount's end.  A second one under the same
+ * key replaces the first.  Once relay_keep_fd() has returned 0 the descriptor is
+ * safe, whatever happens to this process.
+ *
+ * Returns 0 or a negative errno.
+ */
+int relay_keep_fd(struct relay_session *session, uint64_t key, int fd);
+int relay_drop_fd(struct relay_session *session, uint64_t key);
+
+/*
+ * The descriptors that earlier incarnations left: calls each() for every one, to
+ * be used from init().  each() owns fd and closes it.
+ */
+void relay_kept_fds(struct relay_session *session, void (*each)(uint64_t key, int fd, void *arg), void *arg);
+
+/* ---- notifications ----------------------------------------------------- */
+
+/*
+ * Tell the kernel that something changed behind its back (the structures and
+ * their meaning are those of fuse.h).  Not from within a handler of a request
+ * on the same inode or directory: the kernel holds its lock.
+ *
+ * Return 0 or a negative errno.  ENOENT (the kernel doesn't know the node) is not
+ * reported.
+ */
+int relay_notify_inval_inode(struct relay_session *session, uint64_t nodeid, int64_t offset, int64_t length);
+int relay_notify_inval_entry(struct relay_session *session, uint64_t parent, const char *name, uint32_t flags);
+int relay_notify_delete(struct relay_session *session, uint64_t parent, uint64_t child, const char *name);
+int relay_notify_store(struct relay_session *session, uint64_t nodeid, uint64_t offset, const void *data, size_t size);
+int relay_notify_retrieve(struct relay_session *session, uint64_t unique, uint64_t nodeid, uint64_t offset,
+			  uint32_t size);
+int relay_notify_poll(struct relay_session *session, uint64_t kh);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * The daemon: owns the loop, the mounts and the control socket, and ends when
+ * its work is done.
+ */
+#ifndef RELAYD_DAEMON_H
+#define RELAYD_DAEMON_H
+
+#include <stddef.h>
+
+#include "mount.h"
+
+struct daemon;
+
+/* Exit statuses of relayd(8). */
+enum relayd_exit {
+	EXIT_OK = 0,
+	EXIT_FAILED = 1,	/* anything without a status of its own */
+	EXIT_USAGE = 2,
+	EXIT_NO_FUSE = 3,	/* /dev/fuse is missing or not to be opened */
+	EXIT_MOUNTPOINT = 4,	/* no directory, or not ours to mount on */
+	EXIT_BUSY = 5,		/* something is mounted there already */
+	EXIT_NO_BACKEND = 6,	/* the command cannot be executed */
+	EXIT_BACKEND_ENDED = 7, /* it ended before the mount answered */
+	EXIT_NO_MEMORY = 8,	/* the journal cannot be had */
+	EXIT_SOCKET = 9,	/* the control socket cannot be had */
+};
+
+/* Makes a mount; as mount_new().  -EEXIST: one of that name or mountpoint is there. */
+int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, struct mount **out, char *why,
+		     size_t why_size);
+
+/* By name or mountpoint, or NULL. */
+struct mount *daemon_mount_find(struct daemon *daemon, const char *name);
+
+/* The mounts, oldest first: NULL before the first and after the last. */
+struct mount *daemon_mount_next(struct daemon *daemon, struct mount *after);
+
+#endif

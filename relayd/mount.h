@@ -1,0 +1,91 @@
+/*
+ * A mount: one FUSE superblock that relayd owns, with all that serves it.  It
+ * wires a session (the kernel's side), a journal, the pumps that move requests,
+ * and a supervisor (the backend's side) together.  Belongs to the main thread;
+ * it outlives any backend.
+ */
+#ifndef RELAYD_MOUNT_H
+#define RELAYD_MOUNT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "supervisor.h"
+
+struct loop;
+struct mount;
+struct stats;
+
+/* What to mount.  Strings stay the caller's; mount_new() copies them. */
+struct mount_config {
+	const char *name;	/* NULL: the mountpoint */
+	const char *mountpoint; /* absolute */
+	const char *options;	/* -o, as fusermount3 takes them; NULL: none */
+	const char *backend;	/* the command; NULL: backends attach themselves */
+	const char *directory;	/* where the command is run; NULL: / */
+	uid_t uid;		/* whose mount it is: user_id, group_id */
+	gid_t gid;
+	bool shared_store;	/* others write to the store too */
+	unsigned lives;		/* incarnations that a request may kill; 0: 3 */
+};
+
+/* A snapshot for the control socket. */
+struct mount_status {
+	const char *name;
+	const char *mountpoint;
+	enum supervisor_state state;
+	const char *lane;
+	uint32_t incarnation;
+	pid_t backend_pid; /* 0: none */
+	uint32_t inflight;
+	uid_t uid;
+	uint64_t restarts;
+	uint64_t redone;
+	uint64_t longest_pause_us;
+	const char *problem; /* why it does not serve, "" if nothing is wrong */
+};
+
+/* Told on the main thread whenever state or incarnation may have changed. */
+struct mount_watcher {
+	struct mount_watcher *next;
+	/* gone: the mount ends; the watcher is already off its list. */
+	void (*on_change)(struct mount_watcher *watcher, struct mount *mount, bool gone);
+};
+
+/*
+ * Makes the mount and starts its first backend, if it has a command.  Returns at
+ * once: SERVING (or the end of the mount) is told to watchers.  owner_gone() is
+ * called when the mount has ended by itself or by mount_unmount(), from the loop,
+ * with everything released but `mount`, which the callee frees with mount_free().
+ *
+ * Returns 0, or a negative errno with a whole sentence for people in why.
+ */
+int mount_new(struct mount **out, struct loop *loop, const struct mount_config *config,
+	      void (*on_gone)(struct mount *mount, void *arg), void *arg, char *why, size_t why_size);
+void mount_free(struct mount *mount);
+
+/*
+ * Makes channel (which the mount takes over on success) the next incarnation of a
+ * mount whose backends attach themselves.  pid is the peer, whose death is watched.
+ * Returns 0, -EBUSY while a backend lives, or another negative errno.
+ */
+int mount_attach(struct mount *mount, int channel, pid_t pid);
+
+/* Ends the backend in order and starts the next.  Returns 0 or -EINVAL (none to start). */
+int mount_restart(struct mount *mount);
+
+/*
+ * Unmounts and ends the backend.  Returns 0 when that has begun, -EBUSY if files
+ * are open and `force` is false (MNT_DETACH otherwise), or another negative errno.
+ */
+int mount_unmount(struct mount *mount, bool force);
+
+void mount_status(const struct mount *mount, struct mount_status *out);
+const struct stats *mount_stats(const struct mount *mount);
+
+void mount_watch(struct mount *mount, struct mount_watcher *watcher);
+void mount_unwatch(struct mount *mount, struct mount_watcher *watcher);
+
+#endif

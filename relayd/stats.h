@@ -1,0 +1,46 @@
+/*
+ * What a mount counts: per opcode the requests, the errors and a histogram of
+ * latencies (from the request's arrival to its reply), and the crashes and redos.
+ *
+ * The counters are written by the mount's two pump threads and read by the main
+ * thread, relaxed: each value is right, a set of them is a moment's blur.
+ */
+#ifndef RELAYD_STATS_H
+#define RELAYD_STATS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "relay/fuse_abi.h"
+
+/* Buckets of a quarter of a power of two each, from 1 us: percentiles to 19 %. */
+#define STATS_BUCKETS 128
+
+struct stats_opcode {
+	_Atomic uint64_t count;
+	_Atomic uint64_t errors; /* replies with an error */
+	_Atomic uint64_t buckets[STATS_BUCKETS];
+};
+
+struct stats {
+	struct stats_opcode opcodes[RELAY_OPCODE_MAX];
+	_Atomic uint64_t restarts;	   /* incarnations after the first */
+	_Atomic uint64_t redone;	   /* requests given to a further incarnation */
+	_Atomic uint64_t resent;	   /* stored replies sent by relayd itself */
+	_Atomic uint64_t poisoned;	   /* answered EIO because they kill backends */
+	_Atomic uint64_t abandoned;	   /* answered EINTR because their caller is dying */
+	_Atomic uint64_t bad_replies;	   /* malformed, refused */
+	_Atomic uint64_t longest_pause_us; /* from a death to the next answered request */
+	_Atomic uint64_t last_pause_us;
+};
+
+/* Counts one answered request; error is the reply's errno or 0. */
+void stats_count(struct stats *stats, uint32_t opcode, int error, uint64_t latency_ns);
+
+/* Notes a pause, in microseconds. */
+void stats_pause(struct stats *stats, uint64_t us);
+
+/* The latency in microseconds below which `percent` (0 to 100) of the requests lie; 0 without any. */
+uint64_t stats_percentile(const struct stats_opcode *opcode, double percent);
+
+#endif
