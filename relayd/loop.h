@@ -11,6 +11,7 @@
 #define RELAYD_LOOP_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct loop;
