@@ -117,76 +117,58 @@ static uint32_t size_limit(const struct relay_op *op, const void *request)
 	return limit;
 }
 
-/* The least and the most payload bytes that a reply without an error may carry. */
-static void reply_bounds(const struct relay_op *op, const void *request, uint32_t *least, uint32_t *most)
+struct relay_bounds relay_reply_bounds(const struct relay_op *op, const void *request)
 {
+	struct relay_bounds bounds = {0, 0};
 	uint32_t limit;
 
-	*least = 0;
-	*most = 0;
 	switch (op->reply) {
 	case RELAY_REPLY_NEVER:
 		break;
 	case RELAY_REPLY_FIXED:
-		*least = *most = op->reply_size;
+		bounds.least = bounds.most = op->reply_size;
 		break;
 	case RELAY_REPLY_SIZED:
-		*most = size_limit(op, request);
+		bounds.most = size_limit(op, request);
 		break;
 	case RELAY_REPLY_XATTR:
 		limit = size_limit(op, request);
-		*least = limit ? 0 : sizeof(struct fuse_getxattr_out);
-		*most = limit ? limit : sizeof(struct fuse_getxattr_out);
+		bounds.least = limit ? 0 : sizeof(struct fuse_getxattr_out);
+		bounds.most = limit ? limit : sizeof(struct fuse_getxattr_out);
 		break;
 	case RELAY_REPLY_IOCTL:
 		limit = size_limit(op, request);
-		*least = sizeof(struct fuse_ioctl_out);
-		*most = limit > UINT32_MAX - *least ? UINT32_MAX : *least + limit;
+		bounds.least = sizeof(struct fuse_ioctl_out);
+		bounds.most = limit > UINT32_MAX - bounds.least ? UINT32_MAX : bounds.least + limit;
 		break;
 	case RELAY_REPLY_PATH:
-		*most = PATH_MAX - 1;
+		bounds.most = PATH_MAX - 1;
 		break;
 	case RELAY_REPLY_INIT:
-		*least = FUSE_COMPAT_INIT_OUT_SIZE;
-		*most = sizeof(struct fuse_init_out);
+		bounds.least = FUSE_COMPAT_INIT_OUT_SIZE;
+		bounds.most = sizeof(struct fuse_init_out);
 		break;
 	}
+	return bounds;
 }
 
-int relay_reply_check(const void *request, uint32_t request_size, const void *reply, uint32_t size, const char **why)
+const char *relay_reply_check(const struct relay_bounds *bounds, const void *reply, uint32_t size)
 {
-	const struct fuse_in_header *in = request;
 	const struct fuse_out_header *out = reply;
-	const struct relay_op *op;
-	uint32_t least, most, payload;
-	struct relay_args args;
+	uint32_t payload;
 
-	*why = "shorter than its header";
 	if (size < sizeof(*out))
-		return -EPROTO;
-	*why = "its length field differs from its length";
+		return "shorter than its header";
 	if (out->len != size)
-		return -EPROTO;
-	*why = "its request is malformed";
-	if (relay_args_parse(request, request_size, 0, &args) != 0)
-		return -EPROTO;
-	op = relay_op_get(in->opcode);
-	*why = "the opcode takes no reply";
-	if (op->reply == RELAY_REPLY_NEVER)
-		return -EPROTO;
-	payload = size - (uint32_t)sizeof(*out);
-	*why = "its error is no errno";
+		return "its length field differs from its length";
 	if (out->error > 0 || out->error < ERROR_MIN)
-		return -EPROTO;
-	*why = "an error with a payload";
+		return "its error is no errno";
+	payload = size - (uint32_t)sizeof(*out);
 	if (out->error != 0)
-		return payload == 0 ? 0 : -EPROTO;
-	reply_bounds(op, request, &least, &most);
-	*why = "payload too short";
-	if (payload < least)
-		return -EPROTO;
-	*why = "payload too long";
-	if (payload > most)
-		return -EPROTO;
-	return 0;
+		return payload == 0 ? NULL : "an error with a payload";
+	if (payload < bounds->least)
+		return "payload too short";
+	if (payload > bounds->most)
+		return "payload too long";
+	return NULL;
 }

@@ -165,14 +165,22 @@ struct relay_args {
  */
 int relay_args_parse(const void *request, uint32_t size, uint32_t in_size, struct relay_args *args);
 
+/* The payload bytes that a reply without an error may carry. */
+struct relay_bounds {
+	uint32_t least;
+	uint32_t most;
+};
+
+/* Of a request that relay_args_parse() has passed, with its row. */
+struct relay_bounds relay_reply_bounds(const struct relay_op *op, const void *request);
+
 /*
- * Checks a whole reply of `size` bytes (fuse_out_header first) against the
- * request that it answers.  The kernel refuses a reply that does not fit and
- * fails the request with EIO, so nothing unchecked may reach it
- * (fs/fuse/dev.c, fuse_dev_do_write()).
+ * Checks a whole reply of `size` bytes (fuse_out_header first).  The kernel
+ * refuses a reply that does not fit and fails the request with EIO, so nothing
+ * unchecked may reach it (fs/fuse/dev.c, fuse_dev_do_write()).
  *
- * Returns 0, or -EPROTO and a reason to log in *why.
+ * Returns NULL, or the reason why it does not fit.
  */
-int relay_reply_check(const void *request, uint32_t request_size, const void *reply, uint32_t size, const char **why);
+const char *relay_reply_check(const struct relay_bounds *bounds, const void *reply, uint32_t size);
 
 #endif
