@@ -1,0 +1,191 @@
+/*
+ * The path of a request: kernel -> journal -> backend -> kernel.
+ *
+ * Two threads move requests, so that neither direction waits for the other:
+ *
+ * - the reader (dispatch_read.c) reads /dev/fuse into journal slots and sends
+ *   them to the backend;
+ * - the replier (dispatch_reply.c) takes what the backend sends, checks it, and
+ *   writes it to the kernel.
+ *
+ * The main thread opens and shuts the gate between journal and backend
+ * (dispatch_redo.c).  While it is shut, what has been read waits in the journal,
+ * and the rest with the kernel, where its callers can be killed.
+ *
+ * Who may touch a slot's struct inflight: the reader from IDLE until it is
+ * WAITING or SENT; the replier while it is SENT and a channel is served; the
+ * main thread while no channel is served (after DISPATCH_DRAINED, before the
+ * gate opens) all but the reader's.  `state` is the hand-over.
+ */
+#ifndef RELAYD_DISPATCH_H
+#define RELAYD_DISPATCH_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "journal.h"
+#include "keep.h"
+#include "loop.h"
+#include "notify.h"
+#include "relay/opcodes.h"
+#include "session.h"
+#include "stats.h"
+
+enum inflight_state {
+	INFLIGHT_IDLE,
+	INFLIGHT_READING,
+	INFLIGHT_WAITING,   /* in the journal, not with the present incarnation */
+	INFLIGHT_SENT,	    /* with it */
+	INFLIGHT_ABANDONED, /* the kernel has its answer; the slot waits for the rollback */
+};
+
+/*
+ * relayd's own copy of what it relies on about a request in flight: the slot is
+ * shared with the backend, which is not trusted to leave it alone.
+ */
+struct inflight {
+	_Atomic uint32_t state;
+	uint32_t opcode;
+	uint32_t size;
+	uint32_t pid;
+	uint64_t unique; /* the kernel's */
+	uint64_t channel_unique;
+	uint64_t nodeid;
+	uint64_t arrived_ns; /* CLOCK_MONOTONIC */
+	struct relay_bounds bounds;
+	unsigned lives; /* incarnations that died of their own while they had it */
+	unsigned kills; /* incarnations that were killed while they had it */
+	bool no_reply;	/* FORGET: only the slot is to be freed */
+	bool delivered; /* to an earlier incarnation: a redo */
+	bool forced;	/* the kernel sent it for no caller that waits */
+	_Atomic bool interrupted;
+};
+
+/* What the two threads tell the main thread; bits of dispatch.events. */
+enum dispatch_event {
+	DISPATCH_KERNEL_INIT = 1 << 0, /* the kernel's INIT is in the session */
+	DISPATCH_KERNEL_GONE = 1 << 1, /* unmounted, or aborted */
+	DISPATCH_HELLO = 1 << 2,       /* the backend is linked with librelay */
+	DISPATCH_ANSWERED = 1 << 3,    /* the backend's INIT reply is in init_reply */
+	DISPATCH_DRAINED = 1 << 4,     /* the channel has ended and nothing is left in it */
+	DISPATCH_PROGRESS = 1 << 5,    /* a request was answered (while `watched`) */
+};
+
+/* Slots are fewer: the number that marks INIT's unique on the channel. */
+#define DISPATCH_INIT_SLOT ((1u << RELAY_UNIQUE_SLOT_BITS) - 1)
+
+/* Deaths by SIGKILL, which says nothing about the request, that count as one life. */
+#define DISPATCH_KILLS_PER_LIFE 10u
+
+struct dispatch {
+	const char *name; /* the mount's, for the log */
+	struct journal *journal;
+	struct session *session;
+	struct stats *stats;
+	struct keep keep; /* the replier's */
+	struct notify notify;
+	struct inflight *inflight; /* one per slot */
+
+	pthread_t reader;
+	pthread_t replier;
+	bool running;
+
+	/* `lock` guards these, and is held while the reader sends. */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool gate; /* open: requests go to the channel */
+	bool stop;
+	int channel;	   /* -1: none.  The main thread's to set and close. */
+	uint32_t serial;   /* counts channels, so that the replier knows a new one */
+	uint32_t incarnation;
+
+	/* `free_lock` guards the reader's wait for a slot. */
+	pthread_mutex_t free_lock;
+	pthread_cond_t freed;
+	_Atomic bool starving;
+
+	struct loop_wake *wake; /* the mount's: has it look at events */
+	_Atomic unsigned events;
+	_Atomic bool watched;
+	_Atomic bool librelay; /* the present incarnation has said HELLO */
+	_Atomic uint64_t died_ns; /* when the last incarnation died, until the pause is noted */
+
+	uint64_t sequence; /* the reader's, for channel uniques */
+	uint8_t init_reply[sizeof(struct fuse_out_header) + sizeof(struct fuse_init_out)];
+	uint32_t init_reply_size;
+};
+
+/*
+ * The journal, the session and the stats stay the caller's and outlive this.
+ * Threads start with dispatch_start().  Returns 0 or a negative errno.
+ */
+int dispatch_init(struct dispatch *dispatch, const char *name, struct journal *journal, struct session *session,
+		  struct stats *stats, struct loop_wake *wake);
+int dispatch_start(struct dispatch *dispatch);
+
+/* Ends the threads: the kernel's side must be gone (DISPATCH_KERNEL_GONE) and the channel shut down. */
+void dispatch_deinit(struct dispatch *dispatch);
+
+/* Takes the events that have come since the last call. */
+unsigned dispatch_events_take(struct dispatch *dispatch);
+
+/*
+ * Serves a new channel (which stays the caller's until DISPATCH_DRAINED has come
+ * and dispatch_channel_end() was called) as this incarnation, and sends INIT on it.
+ * Returns 0 or a negative errno.
+ */
+int dispatch_channel_begin(struct dispatch *dispatch, int channel, uint32_t incarnation);
+
+/* Shuts the gate: nothing more is sent.  Unblocks a send if the channel was shut down. */
+void dispatch_gate_shut(struct dispatch *dispatch);
+
+/*
+ * After DISPATCH_DRAINED: sends the replies that the dead incarnation had stored
+ * to the kernel, and makes the rest wait for the next one.  `own_fault`: it died
+ * by its own doing, which counts against the requests that it had.
+ */
+void dispatch_channel_end(struct dispatch *dispatch, bool own_fault);
+
+/* Tells whether the next redo has to go one by one, since one of them may kill. */
+bool dispatch_redo_suspects(const struct dispatch *dispatch);
+
+/*
+ * Gives the present incarnation what earlier ones had not answered, oldest first,
+ * after answering EIO to those that have killed `lives` incarnations.  One by one
+ * if `single`: to be called again on DISPATCH_PROGRESS.  Returns the number of
+ * requests that are still to be sent or answered before the gate may open.
+ */
+unsigned dispatch_redo(struct dispatch *dispatch, unsigned lives, bool single);
+
+/* Opens the gate, and sends what is waiting. */
+void dispatch_gate_open(struct dispatch *dispatch);
+
+/*
+ * Answers EINTR for callers that are dying, so that they end though no backend is
+ * there.  Only while the gate is shut and no channel is served.
+ */
+void dispatch_sweep(struct dispatch *dispatch);
+
+/* Requests in flight; those that the present incarnation has and that don't wait for others. */
+uint32_t dispatch_inflight(const struct dispatch *dispatch);
+uint32_t dispatch_outstanding(const struct dispatch *dispatch);
+
+/* ---- between the files of dispatch ------------------------------------- */
+
+/* Sends the slot's request to the channel; `lock` is held.  The slot is SENT afterwards. */
+void dispatch_send(struct dispatch *dispatch, uint32_t slot);
+/* Answers the request with an error (0: success without payload) and frees the slot. */
+void dispatch_answer(struct dispatch *dispatch, uint32_t slot, int error);
+/* Writes a whole reply, whose unique is set here, to the kernel, and frees the slot. */
+void dispatch_deliver(struct dispatch *dispatch, uint32_t slot, void *reply, uint32_t size);
+void dispatch_free(struct dispatch *dispatch, uint32_t slot);
+void dispatch_event(struct dispatch *dispatch, unsigned events);
+uint64_t dispatch_now_ns(void);
+const char *dispatch_opcode_name(uint32_t opcode);
+void *dispatch_reader(void *arg);
+void *dispatch_replier(void *arg);
+
+#endif

@@ -1,0 +1,39 @@
+/*
+ * Notifications from a backend to the kernel.  The kernel may make the writer of
+ * one wait for a page or a directory that is locked until some request is
+ * answered, so they have a thread of their own: the replier must go on.
+ */
+#ifndef RELAYD_NOTIFY_H
+#define RELAYD_NOTIFY_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct notification;
+
+struct notify {
+	const char *name; /* the mount's, for the log */
+	int fd;		  /* /dev/fuse, the session's */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct notification *first, **last;
+	size_t bytes; /* queued */
+	pthread_t thread;
+	bool started;
+	bool stop;
+};
+
+void notify_init(struct notify *notify, const char *name, int fd);
+/* Ends the thread.  What is queued is dropped: the mount is gone. */
+void notify_deinit(struct notify *notify);
+
+/*
+ * Queues one whole notification (fuse_out_header first, unique 0), after checking
+ * that its code is one that a backend may send and that it is long enough.
+ * Returns 0, -EPROTO, -ENOSPC if too much is queued, or -ENOMEM.
+ */
+int notify_put(struct notify *notify, const void *packet, uint32_t size);
+
+#endif

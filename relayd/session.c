@@ -1,0 +1,214 @@
+/*
+ * /dev/fuse and the mount.
+ *
+ * As root relayd mounts by itself; another user's relayd asks fusermount3, which
+ * is set-uid and decides by its own rules.  Either way relayd holds the one
+ * descriptor, and the mount lives as long as that does.
+ */
+#include "session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <mntent.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fdpass.h"
+#include "mountopts.h"
+
+extern char **environ;
+
+/* A FUSE filesystem at exactly this place, living or dead; asks nothing of it. */
+static bool fuse_mounted_at(const char *mountpoint)
+{
+	char buffer[8192];
+	struct mntent entry;
+	bool found = false;
+	FILE *mounts = setmntent("/proc/self/mounts", "re");
+
+	if (!mounts)
+		return false;
+	while (!found && getmntent_r(mounts, &entry, buffer, sizeof(buffer)))
+		found = strcmp(entry.mnt_dir, mountpoint) == 0 && strncmp(entry.mnt_type, "fuse", 4) == 0;
+	endmntent(mounts);
+	return found;
+}
+
+static int mountpoint_check(struct session *session, const char *mountpoint, mode_t *mode, char *why, size_t why_size)
+{
+	struct stat st;
+	int err;
+
+	if (fuse_mounted_at(mountpoint)) {
+		snprintf(why, why_size, "%s: a FUSE filesystem is mounted there already", mountpoint);
+		return -EBUSY;
+	}
+	session->mountpoint = realpath(mountpoint, NULL);
+	if (!session->mountpoint || stat(session->mountpoint, &st) < 0) {
+		err = -errno;
+		snprintf(why, why_size, "%s: %s", mountpoint, strerror(-err));
+		return err;
+	}
+	if (fuse_mounted_at(session->mountpoint)) {
+		snprintf(why, why_size, "%s: a FUSE filesystem is mounted there already", mountpoint);
+		return -EBUSY;
+	}
+	if (!S_ISDIR(st.st_mode)) {
+		snprintf(why, why_size, "%s: not a directory", mountpoint);
+		return -ENOTDIR;
+	}
+	*mode = st.st_mode & S_IFMT;
+	return 0;
+}
+
+static int device_open(struct session *session, char *why, size_t why_size)
+{
+	session->fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (session->fd >= 0)
+		return 0;
+	snprintf(why, why_size, "/dev/fuse: %s%s", strerror(errno),
+		 errno == ENOENT || errno == ENODEV || errno == ENXIO ? " (is the fuse module loaded?)" : "");
+	return -ENXIO;
+}
+
+static int mount_directly(struct session *session, const struct session_config *config, const struct mountopts *opts,
+			  mode_t mode, char *why, size_t why_size)
+{
+	const char *subtype = opts->subtype ? opts->subtype : config->subtype;
+	char *type = NULL, *data = NULL;
+	int err = 0;
+
+	err = device_open(session, why, why_size);
+	if (err)
+		return err;
+	if (asprintf(&type, "fuse%s%s", subtype ? "." : "", subtype ? subtype : "") < 0 ||
+	    asprintf(&data, "fd=%d,rootmode=%o,user_id=%u,group_id=%u%s", session->fd, mode, config->uid, config->gid,
+		     opts->kernel) < 0)
+		err = -ENOMEM;
+	else if (mount(opts->fsname ? opts->fsname : config->fsname, session->mountpoint, type, opts->flags, data) < 0)
+		err = -errno;
+	if (err)
+		snprintf(why, why_size, "cannot mount on %s: %s", session->mountpoint, strerror(-err));
+	free(type);
+	free(data);
+	return err;
+}
+
+/* Runs fusermount3 and waits for it.  Returns 0, or a negative errno. */
+static int helper_run(char *const argv[], int comm_fd)
+{
+	char comm[32], *envp[64];
+	posix_spawn_file_actions_t actions;
+	size_t n = 0;
+	int err, status;
+	pid_t pid;
+
+	snprintf(comm, sizeof(comm), "_FUSE_COMMFD=%d", comm_fd);
+	for (char **e = environ; *e && n < sizeof(envp) / sizeof(envp[0]) - 2; e++)
+		if (strncmp(*e, "_FUSE_COMMFD=", 13) != 0)
+			envp[n++] = *e;
+	envp[n++] = comm;
+	envp[n] = NULL;
+	posix_spawn_file_actions_init(&actions);
+	if (comm_fd >= 0) /* the same number twice: takes FD_CLOEXEC off */
+		posix_spawn_file_actions_adddup2(&actions, comm_fd, comm_fd);
+	err = posix_spawnp(&pid, argv[0], &actions, NULL, argv, envp);
+	posix_spawn_file_actions_destroy(&actions);
+	if (err)
+		return -err;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
+}
+
+/* The flags' words again: fusermount3 takes the list, not the bits. */
+static int helper_options(const struct session_config *config, const struct mountopts *opts, char **out)
+{
+	const char *subtype = opts->subtype ? opts->subtype : config->subtype;
+	const char *given = config->options ? config->options : "";
+	int n;
+
+	n = asprintf(out, "%s%s%s%s%s%s", given, *given ? "," : "", opts->fsname ? "" : "fsname=",
+		     opts->fsname ? "" : config->fsname, opts->subtype || !subtype ? "" : ",subtype=",
+		     opts->subtype || !subtype ? "" : subtype);
+	return n < 0 ? -ENOMEM : 0;
+}
+
+static int mount_by_helper(struct session *session, const struct session_config *config, const struct mountopts *opts,
+			   char *why, size_t why_size)
+{
+	char *options, byte;
+	int pair[2], err;
+	unsigned got = 1;
+
+	err = helper_options(config, opts, &options);
+	if (err)
+		return err;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+		free(options);
+		return -errno;
+	}
+	err = helper_run((char *[]){"fusermount3", "-o", options, "--", session->mountpoint, NULL}, pair[1]);
+	close(pair[1]);
+	free(options);
+	if (!err && (relay_internal_recv_fds(pair[0], &byte, 1, &session->fd, &got) < 0 || got != 1))
+		err = -EPROTO;
+	close(pair[0]);
+	if (err == -ENOENT)
+		snprintf(why, why_size, "cannot mount on %s: fusermount3 is not installed (package fuse3)",
+			 session->mountpoint);
+	else if (err)
+		snprintf(why, why_size, "cannot mount on %s: fusermount3 refused (its reason is above)",
+			 session->mountpoint);
+	session->by_helper = !err;
+	return err;
+}
+
+int session_open(struct session *session, const struct session_config *config, char *why, size_t why_size)
+{
+	struct mountopts opts;
+	mode_t mode;
+	int err;
+
+	*session = (struct session){.fd = -1};
+	err = mountopts_parse(&opts, config->options, config->uid == 0, why, why_size);
+	if (err)
+		return err;
+	err = mountpoint_check(session, config->mountpoint, &mode, why, why_size);
+	if (!err)
+		err = geteuid() == 0 ? mount_directly(session, config, &opts, mode, why, why_size)
+				     : mount_by_helper(session, config, &opts, why, why_size);
+	mountopts_deinit(&opts);
+	if (err) {
+		session_close(session);
+		return err;
+	}
+	session->mounted = true;
+	return 0;
+}
+
+int session_unmount(struct session *session, bool force)
+{
+	if (session->by_helper)
+		return helper_run((char *[]){"fusermount3", force ? "-uqz" : "-uq", "--", session->mountpoint, NULL}, -1);
+	if (umount2(session->mountpoint, UMOUNT_NOFOLLOW | (force ? MNT_DETACH : 0)) < 0)
+		return -errno;
+	return 0;
+}
+
+void session_close(struct session *session)
+{
+	if (session->fd >= 0)
+		close(session->fd);
+	session->fd = -1;
+	free(session->mountpoint);
+	session->mountpoint = NULL;
+}

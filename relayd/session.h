@@ -1,0 +1,78 @@
+/*
+ * The kernel's side of a mount: /dev/fuse, the mount itself, and the INIT
+ * handshake, which the kernel does once and each incarnation anew.
+ */
+#ifndef RELAYD_SESSION_H
+#define RELAYD_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "relay/fuse_abi.h"
+
+/* Longer than any INIT request of the protocol so far. */
+#define SESSION_INIT_MAX 256u
+
+struct session {
+	int fd;		  /* /dev/fuse, owned; -1: closed */
+	char *mountpoint; /* owned, canonical */
+	bool by_helper;	  /* mounted by fusermount3, which must unmount too */
+	bool mounted;
+
+	/* The kernel's INIT, as it came. */
+	uint8_t init[SESSION_INIT_MAX];
+	uint32_t init_size;
+
+	/* What the kernel was answered, once `agreed`. */
+	struct fuse_init_out answer;
+	bool agreed;
+};
+
+/* The exit status (daemon.h) that goes with a failure is in *status. */
+struct session_config {
+	const char *mountpoint;
+	const char *options;
+	const char *fsname;  /* unless the options name one */
+	const char *subtype; /* likewise; NULL: none */
+	uid_t uid;
+	gid_t gid;
+};
+
+/*
+ * Opens /dev/fuse and mounts: by mount(2) as root, else through fusermount3.
+ * Returns 0, or a negative errno with a sentence in why: -ENXIO if /dev/fuse is
+ * not to be had, -EBUSY if a FUSE filesystem is mounted there, -ENOTDIR and
+ * others for the mountpoint.
+ */
+int session_open(struct session *session, const struct session_config *config, char *why, size_t why_size);
+
+/*
+ * Unmounts; `force`: though it is in use (MNT_DETACH).  May block for as long as
+ * the backend takes to answer what unmounting asks of it.
+ * Returns 0 or a negative errno.
+ */
+int session_unmount(struct session *session, bool force);
+
+/* Closes /dev/fuse, which ends every request still waiting on the mount. */
+void session_close(struct session *session);
+
+/* Keeps the kernel's INIT request.  Returns 0 or -EPROTO. */
+int session_init_take(struct session *session, const void *request, uint32_t size);
+
+/*
+ * Writes the INIT request for a backend into buffer (SESSION_INIT_MAX bytes), with
+ * `unique` as its unique: the kernel's, without what relayd cannot relay.
+ * Returns its size.
+ */
+uint32_t session_init_request(const struct session *session, uint64_t unique, void *buffer);
+
+/*
+ * Takes a backend's answer to INIT.  The first one is clamped and sent to the
+ * kernel; a later one must agree with it in everything that the kernel goes by.
+ * Returns 0, or -EPROTO with a sentence in why.
+ */
+int session_init_answer(struct session *session, const void *reply, uint32_t size, char *why, size_t why_size);
+
+#endif

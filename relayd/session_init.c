@@ -1,0 +1,167 @@
+/*
+ * INIT: what the kernel offers, what a backend is offered, what the kernel is
+ * told.
+ *
+ * The kernel asks once in the mount's life.  relayd keeps the question and puts
+ * it to every incarnation; the first answer goes to the kernel, and later ones
+ * are held against it, since the kernel cannot be told anything else any more.
+ */
+#include "session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "relay/wire.h"
+
+/*
+ * Never offered: what relies on the kernel's own descriptor (io_uring,
+ * passthrough, DAX), or on requests that relayd doesn't let time out.
+ */
+#define WITHHELD                                                                                                       \
+	(FUSE_OVER_IO_URING | FUSE_PASSTHROUGH | FUSE_HAS_INODE_DAX | (uint64_t)FUSE_MAP_ALIGNMENT |                    \
+	 FUSE_REQUEST_TIMEOUT | FUSE_ALLOW_IDMAP | FUSE_SECURITY_CTX)
+
+static uint64_t flags_of(uint32_t flags, uint32_t flags2)
+{
+	return flags & FUSE_INIT_EXT ? flags | (uint64_t)flags2 << 32 : flags;
+}
+
+static const struct fuse_init_in *kernel_in(const struct session *session)
+{
+	return (const struct fuse_init_in *)(session->init + sizeof(struct fuse_in_header));
+}
+
+static uint64_t offered(const struct session *session)
+{
+	const struct fuse_init_in *in = kernel_in(session);
+	bool extended = session->init_size >=
+			sizeof(struct fuse_in_header) + offsetof(struct fuse_init_in, flags2) + sizeof(in->flags2);
+
+	return flags_of(in->flags, extended ? in->flags2 : 0) & ~WITHHELD;
+}
+
+int session_init_take(struct session *session, const void *request, uint32_t size)
+{
+	const struct fuse_in_header *header = request;
+	const struct fuse_init_in *in = (const void *)(header + 1);
+
+	if (size < sizeof(*header) + 16 || size > SESSION_INIT_MAX || in->major != FUSE_KERNEL_VERSION)
+		return -EPROTO;
+	memset(session->init, 0, sizeof(session->init));
+	memcpy(session->init, request, size);
+	session->init_size = size;
+	return 0;
+}
+
+uint32_t session_init_request(const struct session *session, uint64_t unique, void *buffer)
+{
+	struct fuse_in_header *header = buffer;
+	struct fuse_init_in *in = (void *)(header + 1);
+	uint64_t flags = offered(session);
+
+	memcpy(buffer, session->init, SESSION_INIT_MAX);
+	header->unique = unique;
+	if (in->minor > RELAY_FUSE_MINOR)
+		in->minor = RELAY_FUSE_MINOR;
+	in->flags = (uint32_t)flags;
+	if (session->init_size >= sizeof(*header) + sizeof(*in))
+		in->flags2 = (uint32_t)(flags >> 32);
+	return session->init_size;
+}
+
+/* What the kernel is told for this answer. */
+static void answer_clamp(const struct session *session, const struct fuse_init_out *reply, struct fuse_init_out *out)
+{
+	uint64_t flags = flags_of(reply->flags, reply->flags2) & offered(session);
+
+	*out = *reply;
+	if (out->minor > RELAY_FUSE_MINOR)
+		out->minor = RELAY_FUSE_MINOR;
+	/* No request or reply may outgrow a slot and a packet, whatever the kernel's default. */
+	if (out->max_write > RELAY_MAX_DATA)
+		out->max_write = RELAY_MAX_DATA;
+	if (out->max_write < FUSE_MIN_READ_BUFFER / 2)
+		out->max_write = FUSE_MIN_READ_BUFFER / 2;
+	if (!(flags & FUSE_MAX_PAGES) || out->max_pages == 0 || out->max_pages > RELAY_MAX_PAGES)
+		out->max_pages = RELAY_MAX_PAGES;
+	flags |= FUSE_MAX_PAGES | (offered(session) & (FUSE_HAS_RESEND | FUSE_INIT_EXT));
+	out->flags = (uint32_t)flags;
+	out->flags2 = flags & FUSE_INIT_EXT ? (uint32_t)(flags >> 32) : 0;
+	out->map_alignment = 0;
+	memset(out->unused, 0, sizeof(out->unused));
+}
+
+static int answer_compare(const struct fuse_init_out *was, const struct fuse_init_out *now, char *why, size_t why_size)
+{
+	const struct {
+		const char *name;
+		uint64_t was, now;
+	} fields[] = {
+		{"minor", was->minor, now->minor},
+		{"flags", was->flags, now->flags},
+		{"flags2", was->flags2, now->flags2},
+		{"max_write", was->max_write, now->max_write},
+		{"max_pages", was->max_pages, now->max_pages},
+		{"time_gran", was->time_gran, now->time_gran},
+	};
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		if (fields[i].was == fields[i].now)
+			continue;
+		snprintf(why, why_size, "INIT: %s was agreed with the kernel as %#llx, and this backend says %#llx",
+			 fields[i].name, (unsigned long long)fields[i].was, (unsigned long long)fields[i].now);
+		return -EPROTO;
+	}
+	return 0;
+}
+
+/* The kernel reads a short answer as one of an old minor version; ours is whole. */
+static int answer_send(struct session *session)
+{
+	const struct fuse_in_header *asked = (const void *)session->init;
+	struct {
+		struct fuse_out_header header;
+		struct fuse_init_out out;
+	} packet = {
+		.header = {.len = sizeof(packet), .unique = asked->unique},
+		.out = session->answer,
+	};
+
+	if (write(session->fd, &packet, sizeof(packet)) != (ssize_t)sizeof(packet))
+		return -errno;
+	return 0;
+}
+
+int session_init_answer(struct session *session, const void *reply, uint32_t size, char *why, size_t why_size)
+{
+	const struct fuse_out_header *header = reply;
+	struct fuse_init_out out = {0};
+	struct fuse_init_out clamped;
+	int err;
+
+	if (size < sizeof(*header) || header->len != size || header->error != 0) {
+		snprintf(why, why_size, "INIT: the backend answered %s",
+			 size >= sizeof(*header) && header->error < 0 ? strerror(-header->error) : "with a malformed reply");
+		return -EPROTO;
+	}
+	/* Absent fields of an older version stay 0 */
+	memcpy(&out, header + 1, size - sizeof(*header) < sizeof(out) ? size - sizeof(*header) : sizeof(out));
+	if (size - sizeof(*header) < FUSE_COMPAT_22_INIT_OUT_SIZE || out.major != FUSE_KERNEL_VERSION) {
+		snprintf(why, why_size, "INIT: the backend speaks version %u.%u of the protocol, not %d.x", out.major,
+			 out.minor, FUSE_KERNEL_VERSION);
+		return -EPROTO;
+	}
+	answer_clamp(session, &out, &clamped);
+	if (session->agreed)
+		return answer_compare(&session->answer, &clamped, why, why_size);
+	session->answer = clamped;
+	err = answer_send(session);
+	if (err) {
+		snprintf(why, why_size, "INIT: the kernel did not take the answer: %s", strerror(-err));
+		return -EPROTO;
+	}
+	session->agreed = true;
+	return 0;
+}
