@@ -1,0 +1,2 @@
+# dist_man_MANS += docs/NAME.SECTION, a line per page.
+EXTRA_DIST +=

@@ -1,0 +1,83 @@
+# tests/README.md says how to add a test: one line here.
+
+# ---- unit tests: tests/unit/test_X.c, Criterion ------------------------------
+
+unit_tests =
+
+# ---- fuzz targets of decoders: tests/fuzz/fuzz_X.c, corpus/X/* ---------------
+
+fuzz_tests =
+
+# ---- integration tests: scripts, and the programs that they call -------------
+
+integration_tests =
+integration_programs =
+
+# ---- what unit tests share: fake clock, fake kernel, fake backend -----------
+
+test_lib_sources =
+
+# ---- how they are built ------------------------------------------------------
+
+# A program without a _SOURCES line of its own is made of the one .c file of its name.
+AM_DEFAULT_SOURCE_EXT = .c
+LDADD = $(test_objects) relayd/librelayd.la librelay/librelay_core.la $(CRITERION_LIBS)
+AM_CPPFLAGS += -I$(top_srcdir)/tests $(CRITERION_CFLAGS)
+
+check_PROGRAMS += $(integration_programs) $(fuzz_tests)
+dist_check_SCRIPTS += $(integration_tests)
+
+if HAVE_CRITERION
+check_PROGRAMS += $(unit_tests)
+else
+# Without Criterion each unit test is a script that says so and is skipped by name.
+check_SCRIPTS += $(unit_tests)
+$(unit_tests): Makefile
+	$(AM_V_GEN)$(MKDIR_P) $(@D) && \
+	printf '#!/bin/sh\necho "%s: Criterion was not there at configure time"\nexit 77\n' $@ >$@ && chmod +x $@
+endif
+
+# ---- how they are run --------------------------------------------------------
+
+TESTS = $(unit_tests) $(fuzz_tests) $(integration_tests)
+
+# Seconds that one test may take: one that hangs has failed.
+TEST_TIMEOUT = 900
+
+TEST_EXTENSIONS = .sh
+AM_TESTS_ENVIRONMENT = \
+	top_srcdir='$(abs_top_srcdir)'; export top_srcdir; \
+	top_builddir='$(abs_top_builddir)'; export top_builddir; \
+	TEST_TIMEOUT='$(TEST_TIMEOUT)'; export TEST_TIMEOUT; \
+	CC='$(CC)'; export CC; \
+	ASAN_OPTIONS="$${ASAN_OPTIONS-detect_stack_use_after_return=1}"; export ASAN_OPTIONS; \
+	UBSAN_OPTIONS="$${UBSAN_OPTIONS-print_stacktrace=1}"; export UBSAN_OPTIONS;
+LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run-test
+SH_LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run-test
+EXTRA_DIST += tests/run-test tests/functions.sh tests/README.md tests/fuzz/corpus
+
+# The unit tests again, each process under valgrind.
+check-valgrind: all
+	@test '$(have_valgrind)' = yes || { echo 'check-valgrind: valgrind was not there at configure time' >&2; exit 1; }
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(unit_tests)' \
+		TEST_WRAPPER='$(LIBTOOL) --mode=execute valgrind --quiet --error-exitcode=99 --leak-check=full --trace-children=yes'
+.PHONY: check-valgrind
+
+# Seconds for each fuzz target.
+FUZZ_SECONDS = 60
+if ENABLE_FUZZERS
+fuzz: $(fuzz_tests)
+	@for target in $(fuzz_tests); do \
+		corpus=$${target##*/fuzz_}; \
+		$(MKDIR_P) tests/fuzz/found/$$corpus || exit 1; \
+		echo "$$target: $(FUZZ_SECONDS) s"; \
+		./$$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=tests/fuzz/found/$$corpus- \
+			tests/fuzz/found/$$corpus '$(srcdir)'/tests/fuzz/corpus/$$corpus || exit 1; \
+	done
+else
+fuzz:
+	@echo 'make fuzz: configure with --enable-fuzzers CC=clang first' >&2; exit 1
+endif
+.PHONY: fuzz
+clean-local:
+	rm -rf tests/fuzz/found
