@@ -7,25 +7,49 @@ unit_tests =
 # ---- fuzz targets of decoders: tests/fuzz/fuzz_X.c, corpus/X/* ---------------
 
 fuzz_tests =
+#fuzz_tests += tests/fuzz/fuzz_X
+#tests_fuzz_fuzz_X_LDADD = $(fuzz_ldadd)
 
-# ---- integration tests: scripts, and the programs that they call -------------
+# ---- integration tests -------------------------------------------------------
 
-integration_tests =
+# Scripts: tests/integration/X.sh.
+integration_scripts =
+
+# Programs: tests/integration/X.c.
 integration_programs =
 
-# ---- what unit tests share: fake clock, fake kernel, fake backend -----------
+# Not tests, but called by them: tests/integration/X.c.
+helper_programs =
 
-test_lib_sources =
+# ---- what tests share ---------------------------------------------------------
 
-# ---- how they are built ------------------------------------------------------
+check_LTLIBRARIES += tests/lib/libtest.la
+tests_lib_libtest_la_SOURCES = \
+	tests/lib/check.c \
+	tests/lib/check.h \
+	tests/lib/relayd.c \
+	tests/lib/relayd.h \
+	tests/lib/text.c \
+	tests/lib/text.h
+
+# ---- how they are built -------------------------------------------------------
 
 # A program without a _SOURCES line of its own is made of the one .c file of its name.
 AM_DEFAULT_SOURCE_EXT = .c
-LDADD = $(test_objects) relayd/librelayd.la librelay/librelay_core.la $(CRITERION_LIBS)
+LDADD = tests/lib/libtest.la relayd/librelayd.la librelay/librelay_core.la $(CRITERION_LIBS)
 AM_CPPFLAGS += -I$(top_srcdir)/tests $(CRITERION_CFLAGS)
 
-check_PROGRAMS += $(integration_programs) $(fuzz_tests)
-dist_check_SCRIPTS += $(integration_tests)
+if ENABLE_FUZZERS
+fuzz_ldadd = $(FUZZ_LDFLAGS) relayd/librelayd.la librelay/librelay_core.la
+EXTRA_DIST += tests/fuzz/replay_main.c
+else
+fuzz_ldadd = tests/fuzz/libreplay.la relayd/librelayd.la librelay/librelay_core.la
+check_LTLIBRARIES += tests/fuzz/libreplay.la
+tests_fuzz_libreplay_la_SOURCES = tests/fuzz/replay_main.c
+endif
+
+check_PROGRAMS += $(integration_programs) $(helper_programs) $(fuzz_tests)
+dist_check_SCRIPTS += $(integration_scripts)
 
 if HAVE_CRITERION
 check_PROGRAMS += $(unit_tests)
@@ -39,7 +63,7 @@ endif
 
 # ---- how they are run --------------------------------------------------------
 
-TESTS = $(unit_tests) $(fuzz_tests) $(integration_tests)
+TESTS = $(unit_tests) $(fuzz_tests) $(integration_scripts) $(integration_programs)
 
 # Seconds that one test may take: one that hangs has failed.
 TEST_TIMEOUT = 900
@@ -48,6 +72,7 @@ TEST_EXTENSIONS = .sh
 AM_TESTS_ENVIRONMENT = \
 	top_srcdir='$(abs_top_srcdir)'; export top_srcdir; \
 	top_builddir='$(abs_top_builddir)'; export top_builddir; \
+	RELAY_BUILD='$(abs_top_builddir)'; export RELAY_BUILD; \
 	TEST_TIMEOUT='$(TEST_TIMEOUT)'; export TEST_TIMEOUT; \
 	CC='$(CC)'; export CC; \
 	ASAN_OPTIONS="$${ASAN_OPTIONS-detect_stack_use_after_return=1}"; export ASAN_OPTIONS; \
