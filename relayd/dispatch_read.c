@@ -1,0 +1,238 @@
+/*
+ * The reader: from the kernel into the journal, and on to the backend.
+ *
+ * read() takes the request off the kernel's queue, and from then on its caller
+ * cannot be killed until it is answered.  So while no backend is there the reader
+ * reads at most one request, and leaves the rest with the kernel.
+ */
+#include "dispatch.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "log.h"
+
+/* The kernel's own number of a request: without the mark of one that it sent again. */
+static uint64_t kernel_number(uint64_t unique)
+{
+	return unique & ~FUSE_UNIQUE_RESEND;
+}
+
+static bool slot_find_idle(struct dispatch *dispatch, uint32_t from, uint32_t to, uint32_t *slot)
+{
+	for (uint32_t i = from; i < to; i++) {
+		if (atomic_load(&dispatch->inflight[i].state) == INFLIGHT_IDLE) {
+			*slot = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Waits for a large slot.  Returns false when the threads are to end. */
+static bool slot_claim(struct dispatch *dispatch, uint32_t *slot)
+{
+	uint32_t large = dispatch->journal->map.large;
+	bool found = slot_find_idle(dispatch, 0, large, slot);
+
+	if (!found) {
+		log_warning("%s: the journal is full: %u requests in flight, further ones wait", dispatch->name, large);
+		pthread_mutex_lock(&dispatch->free_lock);
+		/* Set before the second look: who frees a slot after that look sees it. */
+		atomic_store(&dispatch->starving, true);
+		while (!(found = slot_find_idle(dispatch, 0, large, slot)) && !dispatch->stop)
+			pthread_cond_wait(&dispatch->freed, &dispatch->free_lock);
+		atomic_store(&dispatch->starving, false);
+		pthread_mutex_unlock(&dispatch->free_lock);
+	}
+	if (found) {
+		journal_slot_claim(dispatch->journal, *slot);
+		atomic_store(&dispatch->inflight[*slot].state, INFLIGHT_READING);
+	}
+	return found;
+}
+
+/* Passes an INTERRUPT on, if its request is with the backend, and remembers it for a redo. */
+static void interrupt_take(struct dispatch *dispatch, const struct fuse_interrupt_in *in)
+{
+	struct {
+		struct fuse_in_header header;
+		struct fuse_interrupt_in in;
+	} packet = {.header = {.len = sizeof(packet), .opcode = FUSE_INTERRUPT}};
+
+	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++) {
+		struct inflight *r = &dispatch->inflight[slot];
+		uint32_t state = atomic_load(&r->state);
+
+		if ((state != INFLIGHT_SENT && state != INFLIGHT_WAITING) ||
+		    kernel_number(r->unique) != kernel_number(in->unique))
+			continue;
+		atomic_store(&r->interrupted, true);
+		packet.header.unique = r->channel_unique | 1;
+		packet.in.unique = r->channel_unique;
+		pthread_mutex_lock(&dispatch->lock);
+		/* Only a hint: one that finds the channel full or gone may be lost. */
+		if (dispatch->gate)
+			send(dispatch->channel, &packet, sizeof(packet), MSG_NOSIGNAL | MSG_DONTWAIT);
+		pthread_mutex_unlock(&dispatch->lock);
+		return;
+	}
+}
+
+/*
+ * Moves a request that may wait for others into a small slot, so that waiters
+ * never fill the large ones.  Returns false if there is none (it was answered).
+ */
+static bool slot_shrink(struct dispatch *dispatch, uint32_t *slot)
+{
+	struct inflight *from = &dispatch->inflight[*slot];
+	uint32_t small;
+
+	if (from->size > journal_request_capacity(dispatch->journal, dispatch->journal->map.large) ||
+	    !slot_find_idle(dispatch, dispatch->journal->map.large, journal_slots(dispatch->journal), &small)) {
+		log_warning("%s: %s, unique %llu: too many requests wait for locks", dispatch->name,
+			    dispatch_opcode_name(from->opcode), (unsigned long long)from->unique);
+		dispatch_answer(dispatch, *slot, ENOLCK);
+		return false;
+	}
+	journal_slot_claim(dispatch->journal, small);
+	memcpy(journal_request(dispatch->journal, small), journal_request(dispatch->journal, *slot), from->size);
+	dispatch->inflight[small] = *from;
+	dispatch_free(dispatch, *slot);
+	*slot = small;
+	return true;
+}
+
+/* Publishes a whole request in its slot, and sends it unless the gate is shut. */
+static void request_pass(struct dispatch *dispatch, uint32_t slot)
+{
+	struct inflight *r = &dispatch->inflight[slot];
+	struct fuse_in_header *header = journal_request(dispatch->journal, slot);
+
+	r->channel_unique = relay_unique_make(++dispatch->sequence, slot);
+	header->unique = r->channel_unique;
+	/* A process dying before this leaves READING: nobody has seen the request whole. */
+	journal_slot_publish(dispatch->journal, slot, r->unique, r->channel_unique, r->opcode, r->size);
+	pthread_mutex_lock(&dispatch->lock);
+	atomic_store(&r->state, INFLIGHT_WAITING);
+	if (dispatch->gate)
+		dispatch_send(dispatch, slot);
+	/* Whoever opens the gate sends what is waiting. */
+	while (!dispatch->gate && !dispatch->stop)
+		pthread_cond_wait(&dispatch->changed, &dispatch->lock);
+	pthread_mutex_unlock(&dispatch->lock);
+}
+
+/* The answer to a request that was asked of an earlier backend, in the backend's own numbers. */
+static void notify_reply_pass(struct dispatch *dispatch, uint32_t slot, uint32_t size)
+{
+	pthread_mutex_lock(&dispatch->lock);
+	if (dispatch->gate)
+		send(dispatch->channel, journal_request(dispatch->journal, slot), size, MSG_NOSIGNAL);
+	pthread_mutex_unlock(&dispatch->lock);
+	dispatch_free(dispatch, slot);
+}
+
+static void init_take(struct dispatch *dispatch, uint32_t slot, uint32_t size)
+{
+	int err = session_init_take(dispatch->session, journal_request(dispatch->journal, slot), size);
+
+	dispatch_free(dispatch, slot);
+	if (err) {
+		log_error("%s: the kernel's INIT is not one that relayd understands", dispatch->name);
+		return;
+	}
+	dispatch_event(dispatch, DISPATCH_KERNEL_INIT);
+	/* Nothing else comes before it is answered; and afterwards the gate opens. */
+	pthread_mutex_lock(&dispatch->lock);
+	while (!dispatch->gate && !dispatch->stop)
+		pthread_cond_wait(&dispatch->changed, &dispatch->lock);
+	pthread_mutex_unlock(&dispatch->lock);
+}
+
+/* Fills in relayd's own copy of what the reply will be held against. */
+static const struct relay_op *request_note(struct dispatch *dispatch, uint32_t slot, uint32_t size, int *err)
+{
+	const struct fuse_in_header *header = journal_request(dispatch->journal, slot);
+	struct inflight *r = &dispatch->inflight[slot];
+	const struct relay_op *op = relay_op_get(header->opcode);
+	struct relay_args args;
+
+	r->opcode = header->opcode;
+	r->size = size;
+	r->pid = header->pid;
+	r->unique = header->unique;
+	r->nodeid = header->nodeid;
+	r->arrived_ns = dispatch_now_ns();
+	r->lives = 0;
+	r->kills = 0;
+	r->delivered = false;
+	atomic_store_explicit(&r->interrupted, false, memory_order_relaxed);
+	r->no_reply = op && op->reply == RELAY_REPLY_NEVER;
+	r->forced = op && (op->flags & RELAY_OP_FORCED);
+	*err = relay_args_parse(header, size, 0, &args);
+	if (*err)
+		return op;
+	r->bounds = relay_reply_bounds(op, header);
+	if (header->opcode == FUSE_WRITE && ((const struct fuse_write_in *)args.in)->write_flags & FUSE_WRITE_CACHE)
+		r->forced = true; /* written back for nobody in particular: never to be given up */
+	return op;
+}
+
+static void request_take(struct dispatch *dispatch, uint32_t slot, uint32_t size)
+{
+	const struct fuse_in_header *header = journal_request(dispatch->journal, slot);
+	const struct relay_op *op;
+	int err;
+
+	if (size < sizeof(*header)) {
+		log_error("%s: the kernel sent %u bytes, less than a header", dispatch->name, size);
+		dispatch_free(dispatch, slot);
+		return;
+	}
+	op = request_note(dispatch, slot, size, &err);
+	if (err) {
+		if (err != -ENOSYS)
+			log_error("%s: %s, unique %llu: the kernel's request is malformed", dispatch->name,
+				  dispatch_opcode_name(header->opcode), (unsigned long long)header->unique);
+		dispatch_answer(dispatch, slot, err == -ENOSYS ? ENOSYS : EIO);
+	} else if (header->opcode == FUSE_INTERRUPT) {
+		interrupt_take(dispatch, (const struct fuse_interrupt_in *)(header + 1));
+		dispatch_free(dispatch, slot);
+	} else if (header->opcode == FUSE_NOTIFY_REPLY) {
+		notify_reply_pass(dispatch, slot, size);
+	} else if (header->opcode == FUSE_INIT) {
+		init_take(dispatch, slot, size);
+	} else if (op->flags & RELAY_OP_OWN) {
+		dispatch_answer(dispatch, slot, 0);
+	} else if (!(op->flags & RELAY_OP_WAITS) || slot_shrink(dispatch, &slot)) {
+		request_pass(dispatch, slot);
+	}
+}
+
+void *dispatch_reader(void *arg)
+{
+	struct dispatch *dispatch = arg;
+	uint32_t slot;
+
+	while (slot_claim(dispatch, &slot)) {
+		void *buffer = journal_request(dispatch->journal, slot);
+		uint32_t capacity = journal_request_capacity(dispatch->journal, slot);
+		ssize_t n;
+
+		do { /* ENOENT: the request was given up while it was being copied */
+			n = read(dispatch->session->fd, buffer, capacity);
+		} while (n < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT));
+		if (n < 0) {
+			if (errno != ENODEV)
+				log_error("%s: reading from /dev/fuse: %s", dispatch->name, strerror(errno));
+			dispatch_free(dispatch, slot);
+			break;
+		}
+		request_take(dispatch, slot, (uint32_t)n);
+	}
+	dispatch_event(dispatch, DISPATCH_KERNEL_GONE);
+	return NULL;
+}

@@ -1,0 +1,254 @@
+/*
+ * The gate, and what passes it first: the requests that a dead incarnation had
+ * and did not answer.  All on the main thread.
+ *
+ * When an incarnation has died and its channel is drained, each of its requests
+ * is in one of three states.  APPLIED: the whole reply is in the slot, and goes
+ * to the kernel from there.  TAKEN or APPLYING: it waits, and the next
+ * incarnation is given it with what the slot says about it.  A slot is not freed
+ * before that incarnation has rolled back what the request had changed in the
+ * backend's state: the record of it is in the slot.
+ */
+#include "dispatch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "log.h"
+
+int dispatch_channel_begin(struct dispatch *dispatch, int channel, uint32_t incarnation)
+{
+	uint8_t packet[SESSION_INIT_MAX] __attribute__((aligned(8)));
+	uint32_t size;
+
+	size = session_init_request(dispatch->session, relay_unique_make(incarnation, DISPATCH_INIT_SLOT), packet);
+	if (send(channel, packet, size, MSG_NOSIGNAL) != (ssize_t)size)
+		return -errno;
+	atomic_store(&dispatch->librelay, false);
+	dispatch->init_reply_size = 0;
+	dispatch->journal->map.journal->incarnation = incarnation;
+	pthread_mutex_lock(&dispatch->lock);
+	dispatch->channel = channel;
+	dispatch->incarnation = incarnation;
+	dispatch->serial++;
+	pthread_cond_broadcast(&dispatch->changed);
+	pthread_mutex_unlock(&dispatch->lock);
+	return 0;
+}
+
+void dispatch_gate_shut(struct dispatch *dispatch)
+{
+	pthread_mutex_lock(&dispatch->lock);
+	dispatch->gate = false;
+	pthread_mutex_unlock(&dispatch->lock);
+}
+
+/* Delivers the reply that the slot holds.  Returns false if it holds none that can be true. */
+static bool stored_deliver(struct dispatch *dispatch, uint32_t slot)
+{
+	struct inflight *r = &dispatch->inflight[slot];
+	uint32_t size = journal_slot_stored(dispatch->journal, slot);
+	void *reply = journal_reply(dispatch->journal, slot);
+	const char *why;
+
+	if (size == 0)
+		return false;
+	if (r->no_reply) {
+		dispatch_free(dispatch, slot);
+		return true;
+	}
+	why = relay_reply_check(&r->bounds, reply, size);
+	if (!why && ((struct fuse_out_header *)reply)->unique != r->channel_unique)
+		why = "another request's unique";
+	if (why) {
+		log_error("%s: malformed reply to %s, unique %llu, in the journal: %s; answered EIO", dispatch->name,
+			  dispatch_opcode_name(r->opcode), (unsigned long long)r->unique, why);
+		dispatch_answer(dispatch, slot, EIO);
+		return true;
+	}
+	atomic_fetch_add_explicit(&dispatch->stats->resent, 1, memory_order_relaxed);
+	dispatch_deliver(dispatch, slot, reply, size);
+	return true;
+}
+
+void dispatch_channel_end(struct dispatch *dispatch, bool own_fault)
+{
+	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++) {
+		struct inflight *r = &dispatch->inflight[slot];
+
+		if (atomic_load(&r->state) != INFLIGHT_SENT)
+			continue;
+		if (stored_deliver(dispatch, slot))
+			continue;
+		if (own_fault)
+			r->lives++;
+		else
+			r->kills++;
+		r->delivered = true;
+		atomic_store(&r->state, INFLIGHT_WAITING);
+	}
+	pthread_mutex_lock(&dispatch->lock);
+	dispatch->channel = -1;
+	pthread_mutex_unlock(&dispatch->lock);
+}
+
+bool dispatch_redo_suspects(const struct dispatch *dispatch)
+{
+	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
+		if (atomic_load(&dispatch->inflight[slot].state) == INFLIGHT_WAITING && dispatch->inflight[slot].lives)
+			return true;
+	return false;
+}
+
+static bool poisoned(const struct inflight *r, unsigned lives)
+{
+	return r->lives + r->kills / DISPATCH_KILLS_PER_LIFE >= lives;
+}
+
+static void interrupt_repeat(struct dispatch *dispatch, const struct inflight *r)
+{
+	struct {
+		struct fuse_in_header header;
+		struct fuse_interrupt_in in;
+	} packet = {
+		.header = {.len = sizeof(packet), .opcode = FUSE_INTERRUPT, .unique = r->channel_unique | 1},
+		.in = {.unique = r->channel_unique},
+	};
+
+	send(dispatch->channel, &packet, sizeof(packet), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void redo_send(struct dispatch *dispatch, uint32_t slot)
+{
+	struct inflight *r = &dispatch->inflight[slot];
+
+	if (r->delivered) {
+		atomic_fetch_add_explicit(&dispatch->stats->redone, 1, memory_order_relaxed);
+		log_debug("%s: incarnation %u is given %s, unique %llu, again", dispatch->name, dispatch->incarnation,
+			  dispatch_opcode_name(r->opcode), (unsigned long long)r->unique);
+	}
+	dispatch_send(dispatch, slot);
+	if (atomic_load(&r->interrupted))
+		interrupt_repeat(dispatch, r);
+}
+
+/* The oldest waiting request, or false. */
+static bool redo_oldest(const struct dispatch *dispatch, uint32_t *oldest)
+{
+	bool found = false;
+
+	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++) {
+		const struct inflight *r = &dispatch->inflight[slot];
+
+		if (atomic_load(&r->state) != INFLIGHT_WAITING)
+			continue;
+		if (!found || r->arrived_ns < dispatch->inflight[*oldest].arrived_ns)
+			*oldest = slot;
+		found = true;
+	}
+	return found;
+}
+
+/* Answers for what is not to be given to a backend again. */
+static void redo_settle(struct dispatch *dispatch, unsigned lives)
+{
+	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++) {
+		struct inflight *r = &dispatch->inflight[slot];
+		uint32_t state = atomic_load(&r->state);
+
+		if (state == INFLIGHT_ABANDONED) {
+			dispatch_free(dispatch, slot);
+		} else if (state == INFLIGHT_WAITING && poisoned(r, lives)) {
+			atomic_fetch_add_explicit(&dispatch->stats->poisoned, 1, memory_order_relaxed);
+			log_error("%s: poisoned request: %s, unique %llu, nodeid %llu, pid %u: %u incarnations died of it; "
+				  "answered EIO",
+				  dispatch->name, dispatch_opcode_name(r->opcode), (unsigned long long)r->unique,
+				  (unsigned long long)r->nodeid, r->pid, r->lives + r->kills);
+			dispatch_answer(dispatch, slot, EIO);
+		}
+	}
+}
+
+unsigned dispatch_redo(struct dispatch *dispatch, unsigned lives, bool single)
+{
+	uint32_t slot;
+
+	redo_settle(dispatch, lives);
+	if (!single) {
+		while (redo_oldest(dispatch, &slot))
+			redo_send(dispatch, slot);
+		return 0;
+	}
+	/* What waits for others would never let the next one go: it comes with the gate. */
+	if (dispatch_outstanding(dispatch) > 0)
+		return 1;
+	while (redo_oldest(dispatch, &slot)) {
+		redo_send(dispatch, slot);
+		if (slot < dispatch->journal->map.large)
+			return 1;
+	}
+	return 0;
+}
+
+void dispatch_gate_open(struct dispatch *dispatch)
+{
+	uint32_t slot;
+
+	pthread_mutex_lock(&dispatch->lock);
+	while (redo_oldest(dispatch, &slot))
+		redo_send(dispatch, slot);
+	dispatch->gate = true;
+	pthread_cond_broadcast(&dispatch->changed);
+	pthread_mutex_unlock(&dispatch->lock);
+}
+
+/* True if the task has SIGKILL pending: it waits for nothing but our answer. */
+static bool task_dying(uint32_t pid)
+{
+	static const char fields[2][8] = {"SigPnd:", "ShdPnd:"};
+	char path[32], status[4096];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%u/status", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, status, sizeof(status) - 1);
+	close(fd);
+	if (n <= 0)
+		return false;
+	status[n] = '\0';
+	for (int i = 0; i < 2; i++) {
+		const char *at = strstr(status, fields[i]);
+
+		if (at && strtoull(at + sizeof(fields[i]) - 1, NULL, 16) & 1ull << (9 - 1))
+			return true;
+	}
+	return false;
+}
+
+void dispatch_sweep(struct dispatch *dispatch)
+{
+	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++) {
+		struct inflight *r = &dispatch->inflight[slot];
+		struct fuse_out_header out = {.len = sizeof(out), .error = -EINTR, .unique = r->unique};
+
+		if (atomic_load(&r->state) != INFLIGHT_WAITING || r->no_reply || r->forced || r->pid == 0 ||
+		    !task_dying(r->pid))
+			continue;
+		log_info("%s: %s, unique %llu: its caller %u is dying; answered EINTR", dispatch->name,
+			 dispatch_opcode_name(r->opcode), (unsigned long long)r->unique, r->pid);
+		atomic_fetch_add_explicit(&dispatch->stats->abandoned, 1, memory_order_relaxed);
+		/* Freed by dispatch_redo(): the next incarnation may have to roll its changes back first. */
+		atomic_store(&r->state, INFLIGHT_ABANDONED);
+		if (write(dispatch->session->fd, &out, sizeof(out)) < 0 && errno != ENOENT && errno != ENODEV)
+			log_error("%s: the kernel refused EINTR for unique %llu: %s", dispatch->name,
+				  (unsigned long long)r->unique, strerror(errno));
+	}
+}

@@ -1,0 +1,262 @@
+/*
+ * The replier: what a backend sends, checked, and on to the kernel.
+ *
+ * One thread reads the channel, so that messages are handled in the order in
+ * which they were sent (a descriptor is kept before the reply that relies on it
+ * goes out), and so that the end of the channel is the end: what a backend had
+ * sent before it died is taken, whatever it was in the midst of.
+ */
+#include "dispatch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "fdpass.h"
+#include "log.h"
+
+/* Longer than any packet of the protocol: what does not fit is malformed. */
+#define BUFFER_SIZE (RELAY_MAX_REPLY + 4096u)
+
+struct packet {
+	void *bytes;
+	uint32_t size;
+	bool truncated;
+	int *fd; /* -1: it carried none; whoever takes it sets -1 */
+};
+
+static void reply_bad(struct dispatch *dispatch, const char *what, uint64_t unique)
+{
+	atomic_fetch_add_explicit(&dispatch->stats->bad_replies, 1, memory_order_relaxed);
+	log_error("%s: incarnation %u: %s (unique %llu on the channel)", dispatch->name, dispatch->incarnation, what,
+		  (unsigned long long)unique);
+}
+
+static int kept_send(uint64_t key, int fd, void *arg)
+{
+	struct dispatch *dispatch = arg;
+	struct {
+		struct fuse_in_header header;
+		struct relay_key key;
+	} packet = {
+		.header = {.len = sizeof(packet), .opcode = RELAY_KEPT},
+		.key = {.key = key},
+	};
+	struct iovec iov = {.iov_base = &packet, .iov_len = sizeof(packet)};
+
+	return relay_internal_send_fds(dispatch->channel, &iov, 1, &fd, 1) < 0 ? -EPIPE : 0;
+}
+
+/* Answers HELLO with the journal and what earlier incarnations have left. */
+static void hello_take(struct dispatch *dispatch, const struct packet *packet)
+{
+	const struct fuse_out_header *header = packet->bytes;
+	const struct relay_hello *hello = (const void *)(header + 1);
+	struct {
+		struct fuse_in_header header;
+		struct relay_welcome welcome;
+	} answer = {
+		.header = {.len = sizeof(answer), .opcode = RELAY_WELCOME},
+		.welcome = {.version = RELAY_WIRE_VERSION,
+			    .incarnation = dispatch->incarnation,
+			    .kept = dispatch->keep.count,
+			    .journal_size = dispatch->journal->map.size},
+	};
+	struct iovec iov = {.iov_base = &answer, .iov_len = sizeof(answer)};
+
+	if (packet->size != sizeof(*header) + sizeof(*hello) || hello->version != RELAY_WIRE_VERSION) {
+		reply_bad(dispatch, "a HELLO of another version: link the backend with this librelay", 0);
+		shutdown(dispatch->channel, SHUT_RDWR);
+		return;
+	}
+	if (atomic_exchange(&dispatch->librelay, true)) {
+		reply_bad(dispatch, "a second HELLO", 0);
+		return;
+	}
+	dispatch_event(dispatch, DISPATCH_HELLO);
+	/* A backend that dies meanwhile ends the channel, which is noticed there. */
+	if (relay_internal_send_fds(dispatch->channel, &iov, 1, &dispatch->journal->fd, 1) > 0)
+		keep_each(&dispatch->keep, kept_send, dispatch);
+}
+
+static void key_take(struct dispatch *dispatch, const struct packet *packet, bool put)
+{
+	const struct fuse_out_header *header = packet->bytes;
+	struct relay_key key;
+	int err;
+
+	if (packet->size != sizeof(*header) + sizeof(key) || put != (*packet->fd >= 0)) {
+		reply_bad(dispatch, put ? "a malformed KEEP" : "a malformed DROP", 0);
+		return;
+	}
+	memcpy(&key, header + 1, sizeof(key));
+	if (!put) {
+		keep_drop(&dispatch->keep, key.key);
+		return;
+	}
+	err = keep_put(&dispatch->keep, key.key, *packet->fd);
+	*packet->fd = -1;
+	if (err)
+		log_error("%s: incarnation %u: a descriptor is not kept: %s", dispatch->name, dispatch->incarnation,
+			  strerror(-err));
+}
+
+static void notification_take(struct dispatch *dispatch, const struct packet *packet)
+{
+	const struct fuse_out_header *header = packet->bytes;
+	int err;
+
+	switch (header->error) {
+	case RELAY_NOTIFY_HELLO:
+		hello_take(dispatch, packet);
+		return;
+	case RELAY_NOTIFY_KEEP:
+	case RELAY_NOTIFY_DROP:
+		key_take(dispatch, packet, header->error == RELAY_NOTIFY_KEEP);
+		return;
+	default:
+		break;
+	}
+	err = notify_put(&dispatch->notify, packet->bytes, packet->size);
+	if (err == -EPROTO)
+		reply_bad(dispatch, "a malformed notification", 0);
+	else if (err)
+		log_error("%s: incarnation %u: notification %d is lost: %s", dispatch->name, dispatch->incarnation,
+			  header->error, strerror(-err));
+}
+
+/* EAGAIN: the INTERRUPT came before its request was found; the kernel would send it again, so do we. */
+static void interrupt_again(struct dispatch *dispatch, const struct fuse_out_header *header)
+{
+	struct {
+		struct fuse_in_header header;
+		struct fuse_interrupt_in in;
+	} packet = {
+		.header = {.len = sizeof(packet), .opcode = FUSE_INTERRUPT, .unique = header->unique},
+		.in = {.unique = header->unique & ~(uint64_t)1},
+	};
+	uint32_t slot = relay_unique_slot(header->unique);
+
+	if (header->error != -EAGAIN || slot >= journal_slots(dispatch->journal))
+		return;
+	if (atomic_load(&dispatch->inflight[slot].state) == INFLIGHT_SENT &&
+	    dispatch->inflight[slot].channel_unique == packet.in.unique)
+		send(dispatch->channel, &packet, sizeof(packet), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void init_reply_take(struct dispatch *dispatch, const struct packet *packet)
+{
+	if (packet->truncated || packet->size > sizeof(dispatch->init_reply) || dispatch->init_reply_size) {
+		reply_bad(dispatch, "a malformed or second reply to INIT", 0);
+		return;
+	}
+	memcpy(dispatch->init_reply, packet->bytes, packet->size);
+	dispatch->init_reply_size = packet->size;
+	dispatch_event(dispatch, DISPATCH_ANSWERED);
+}
+
+static void reply_take(struct dispatch *dispatch, const struct packet *packet)
+{
+	const struct fuse_out_header *header = packet->bytes;
+	uint32_t slot = relay_unique_slot(header->unique);
+	struct inflight *r;
+	const char *why;
+
+	if (slot >= journal_slots(dispatch->journal)) {
+		reply_bad(dispatch, "a reply to nothing", header->unique);
+		return;
+	}
+	r = &dispatch->inflight[slot];
+	if (atomic_load(&r->state) != INFLIGHT_SENT || r->channel_unique != header->unique) {
+		reply_bad(dispatch, "a reply to nothing", header->unique);
+		return;
+	}
+	if (r->no_reply) { /* librelay's acknowledgement */
+		dispatch_free(dispatch, slot);
+		return;
+	}
+	why = packet->truncated ? "longer than any reply" : relay_reply_check(&r->bounds, packet->bytes, packet->size);
+	if (why) {
+		atomic_fetch_add_explicit(&dispatch->stats->bad_replies, 1, memory_order_relaxed);
+		log_error("%s: incarnation %u: malformed reply to %s, unique %llu: %s; answered EIO", dispatch->name,
+			  dispatch->incarnation, dispatch_opcode_name(r->opcode), (unsigned long long)r->unique, why);
+		dispatch_answer(dispatch, slot, EIO);
+		return;
+	}
+	dispatch_deliver(dispatch, slot, packet->bytes, packet->size);
+}
+
+static void packet_take(struct dispatch *dispatch, const struct packet *packet)
+{
+	const struct fuse_out_header *header = packet->bytes;
+
+	if (packet->size < sizeof(*header))
+		reply_bad(dispatch, "a packet shorter than a header", 0);
+	else if (header->unique == 0)
+		notification_take(dispatch, packet);
+	else if (relay_unique_slot(header->unique) == DISPATCH_INIT_SLOT)
+		init_reply_take(dispatch, packet);
+	else if (header->unique & 1)
+		interrupt_again(dispatch, header);
+	else
+		reply_take(dispatch, packet);
+}
+
+/* Until the channel has ended and nothing is left in it. */
+static void channel_serve(struct dispatch *dispatch, int channel, void *buffer)
+{
+	for (;;) {
+		int fd = -1;
+		unsigned fds = 1;
+		ssize_t n = relay_internal_recv_fds(channel, buffer, BUFFER_SIZE, &fd, &fds);
+		struct packet packet = {
+			.bytes = buffer,
+			.size = n < 0 ? BUFFER_SIZE : (uint32_t)n,
+			.truncated = n == -EMSGSIZE,
+			.fd = &fd,
+		};
+
+		if (n == 0 || (n < 0 && n != -EMSGSIZE))
+			return;
+		if (fds == 0)
+			fd = -1;
+		packet_take(dispatch, &packet);
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+void *dispatch_replier(void *arg)
+{
+	struct dispatch *dispatch = arg;
+	uint32_t served = 0;
+	/* Every page is there from the start: a reply must not fail for want of one. */
+	void *buffer = mmap(NULL, BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (buffer == MAP_FAILED) {
+		log_error("%s: no memory for replies", dispatch->name);
+		return NULL;
+	}
+	pthread_mutex_lock(&dispatch->lock);
+	for (;;) {
+		int channel;
+
+		while (!dispatch->stop && dispatch->serial == served)
+			pthread_cond_wait(&dispatch->changed, &dispatch->lock);
+		if (dispatch->stop)
+			break;
+		served = dispatch->serial;
+		channel = dispatch->channel;
+		pthread_mutex_unlock(&dispatch->lock);
+		channel_serve(dispatch, channel, buffer);
+		dispatch_event(dispatch, DISPATCH_DRAINED);
+		pthread_mutex_lock(&dispatch->lock);
+	}
+	pthread_mutex_unlock(&dispatch->lock);
+	munmap(buffer, BUFFER_SIZE);
+	return NULL;
+}
