@@ -25,6 +25,9 @@ enum relayd_exit {
 	EXIT_SOCKET = 9,	/* the control socket cannot be had */
 };
 
+/* The exit status for a negative errno of mount_new() or daemon_mount_add(). */
+enum relayd_exit daemon_exit_status(int err);
+
 /* Makes a mount; as mount_new().  -EEXIST: one of that name or mountpoint is there. */
 int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, struct mount **out, char *why,
 		     size_t why_size);

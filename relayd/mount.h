@@ -45,22 +45,27 @@ struct mount_status {
 	uint64_t redone;
 	uint64_t longest_pause_us;
 	const char *problem; /* why it does not serve, "" if nothing is wrong */
+	unsigned exit_status; /* of relayd(8) that goes with the problem; 0: none */
 };
 
 /* Told on the main thread whenever state or incarnation may have changed. */
 struct mount_watcher {
 	struct mount_watcher *next;
-	/* gone: the mount ends; the watcher is already off its list. */
+	/* gone: the mount has ended, its status can be read a last time; the watcher is off its list. */
 	void (*on_change)(struct mount_watcher *watcher, struct mount *mount, bool gone);
 };
 
 /*
  * Makes the mount and starts its first backend, if it has a command.  Returns at
- * once: SERVING (or the end of the mount) is told to watchers.  owner_gone() is
- * called when the mount has ended by itself or by mount_unmount(), from the loop,
- * with everything released but `mount`, which the callee frees with mount_free().
+ * once: SERVING is told to watchers.  A mount whose first backend ends before it
+ * serves ends too, with the problem in its status.  on_gone() is called from the
+ * loop when the mount has ended, by itself or by mount_unmount(), after its
+ * watchers; the callee frees it with mount_free().
  *
- * Returns 0, or a negative errno with a whole sentence for people in why.
+ * Returns 0, or a negative errno with a whole sentence for people in why:
+ * -ENXIO for /dev/fuse, -EBUSY for a mountpoint in use, -ENOEXEC for a command
+ * that cannot be executed, -ENOMEM, -EINVAL for the options, and others for the
+ * mountpoint.
  */
 int mount_new(struct mount **out, struct loop *loop, const struct mount_config *config,
 	      void (*on_gone)(struct mount *mount, void *arg), void *arg, char *why, size_t why_size);
