@@ -1,2 +1,2 @@
-# dist_man_MANS += docs/NAME.SECTION, a line per page.
-EXTRA_DIST +=
+dist_man_MANS += docs/librelay.3
+dist_man_MANS += docs/relayd.8

@@ -161,7 +161,7 @@ relayd_wait()
 
 relayd_field()
 {
-	relayctl status --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["mounts"][0][sys.argv[1]])' "$1"
+	relayctl status --json | jq -r ".mounts[0].$1"
 }
 
 relayd_stop()

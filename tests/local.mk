@@ -14,6 +14,10 @@ fuzz_tests =
 
 # Scripts: tests/integration/X.sh.
 integration_scripts =
+integration_scripts += tests/integration/help.sh
+integration_scripts += tests/integration/install.sh
+integration_scripts += tests/integration/limits.sh
+integration_scripts += tests/integration/manpages.sh
 
 # Programs: tests/integration/X.c.
 integration_programs =
@@ -75,6 +79,8 @@ AM_TESTS_ENVIRONMENT = \
 	RELAY_BUILD='$(abs_top_builddir)'; export RELAY_BUILD; \
 	TEST_TIMEOUT='$(TEST_TIMEOUT)'; export TEST_TIMEOUT; \
 	CC='$(CC)'; export CC; \
+	SANITIZE_CFLAGS='$(SANITIZE_CFLAGS)'; export SANITIZE_CFLAGS; \
+	PACKAGE_VERSION='$(PACKAGE_VERSION)'; export PACKAGE_VERSION; \
 	ASAN_OPTIONS="$${ASAN_OPTIONS-detect_stack_use_after_return=1}"; export ASAN_OPTIONS; \
 	UBSAN_OPTIONS="$${UBSAN_OPTIONS-print_stacktrace=1}"; export UBSAN_OPTIONS;
 LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run-test

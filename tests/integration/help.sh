@@ -1,0 +1,46 @@
+#!/bin/bash
+# What --help and --version say is true: every option of --help is in the man page
+# and the other way round, and both go to standard output with status 0.
+. "${top_srcdir:?run me through make check}/tests/functions.sh"
+
+# Long and one-letter options of an mdoc page, one per line.
+page_options()
+{
+	sed -n 's/Fl Fl \([a-z]\)/Fl \\-\1/g; /^\.\(It\|Op\|Nm\|Fl\)/p' "$1" |
+		grep -oE 'Fl (\\-[a-z][a-z-]*|[a-zA-Z])( |$)' | sed 's/^Fl /-/; s/\\-/-/; s/ $//' | sort -u
+}
+
+help_options()
+{
+	grep -oE '(^|[ ,[|])--?[a-zA-Z][a-z-]*' | sed 's/^[ ,[|]//' | sort -u
+}
+
+same_options()
+{
+	"$top_builddir/$1" --help >"$tmp/help" 2>"$tmp/error" || return
+	help_options <"$tmp/help" >"$tmp/in_help"
+	page_options "$top_srcdir/docs/$1.8" >"$tmp/in_page"
+	[ ! -s "$tmp/error" ] && [ -s "$tmp/in_help" ] && diff -u "$tmp/in_help" "$tmp/in_page"
+}
+
+says_version()
+{
+	local said
+
+	said=$("$top_builddir/$1" --version) || return
+	[ "$said" = "$1 $PACKAGE_VERSION" ] || { echo "it says: $said"; return 1; }
+}
+
+# An option that is none: status 2, its name on standard error, nothing on standard output.
+refuses_unknown()
+{
+	status_of "$top_builddir/$1" --no-such-option >"$tmp/out" 2>"$tmp/error"
+	[ "$status" = 2 ] && [ ! -s "$tmp/out" ] && grep -q -e no-such-option "$tmp/error" ||
+		{ echo "status $status"; cat "$tmp/out" "$tmp/error"; return 1; }
+}
+
+for program in relayd relayctl fsserver; do
+	check "$program: --help and the man page name the same options" same_options $program
+	check "$program: --version" says_version $program
+	check "$program: unknown option" refuses_unknown $program
+done
