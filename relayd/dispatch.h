@@ -160,8 +160,11 @@ bool dispatch_redo_suspects(const struct dispatch *dispatch);
  */
 unsigned dispatch_redo(struct dispatch *dispatch, unsigned lives, bool single);
 
-/* Opens the gate, and sends what is waiting. */
-void dispatch_gate_open(struct dispatch *dispatch);
+/*
+ * Opens the gate, and sends what is waiting.  Returns whether any request has
+ * waited that does not wait for others by itself.
+ */
+bool dispatch_gate_open(struct dispatch *dispatch);
 
 /*
  * Answers EINTR for callers that are dying, so that they end though no backend is

@@ -195,16 +195,20 @@ unsigned dispatch_redo(struct dispatch *dispatch, unsigned lives, bool single)
 	return 0;
 }
 
-void dispatch_gate_open(struct dispatch *dispatch)
+bool dispatch_gate_open(struct dispatch *dispatch)
 {
+	bool waited = dispatch_outstanding(dispatch) > 0;
 	uint32_t slot;
 
 	pthread_mutex_lock(&dispatch->lock);
-	while (redo_oldest(dispatch, &slot))
+	while (redo_oldest(dispatch, &slot)) {
+		waited = waited || slot < dispatch->journal->map.large;
 		redo_send(dispatch, slot);
+	}
 	dispatch->gate = true;
 	pthread_cond_broadcast(&dispatch->changed);
 	pthread_mutex_unlock(&dispatch->lock);
+	return waited;
 }
 
 /* True if the task has SIGKILL pending: it waits for nothing but our answer. */

@@ -1,0 +1,499 @@
+/*
+ * The supervisor's table, and the actions in it.
+ *
+ * An action does what the event asks in that state and returns the next state.
+ * An event that a state has no row for is none of its business.  Whatever a
+ * backend does, it ends up in DIED: there is one way out of every life, and the
+ * next one begins only when the process is certainly gone (pidfd), so that two
+ * incarnations never work on one store.
+ */
+#include "supervisor.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon.h"
+#include "dispatch.h"
+#include "log.h"
+
+/* How long a backend may take to answer INIT, and to end when it is asked to. */
+#define INIT_DEADLINE_MS 10000u
+#define DRAIN_DEADLINE_MS 5000u
+#define END_DEADLINE_MS 2000u
+/* How often callers that are dying are looked for while no backend is there. */
+#define SWEEP_MS 50u
+/*
+ * How long a life must have served for the next to begin at once: longer if it
+ * ended by its own doing, since it may do so again and again.
+ */
+#define HEALTHY_KILLED_NS 5000000u
+#define HEALTHY_FAULT_NS 1000000000u
+/* Room for several of the longest packets in each direction. */
+#define CHANNEL_BUFFER (4 << 20)
+
+typedef enum supervisor_state action(struct supervisor *s);
+
+static const char *const state_names[] = {
+	[SUPERVISOR_STOPPED] = "STOPPED",     [SUPERVISOR_STARTING] = "STARTING", [SUPERVISOR_RESTORING] = "RESTORING",
+	[SUPERVISOR_REDOING] = "REDOING",     [SUPERVISOR_SERVING] = "SERVING",	  [SUPERVISOR_DRAINING] = "DRAINING",
+	[SUPERVISOR_BACKOFF] = "BACKOFF",     [SUPERVISOR_FAILED] = "FAILED",
+};
+
+const char *supervisor_state_name(enum supervisor_state state)
+{
+	return (unsigned)state < SUPERVISOR_STATES ? state_names[state] : "?";
+}
+
+int supervisor_state_parse(const char *name, enum supervisor_state *state)
+{
+	for (unsigned i = 0; i < SUPERVISOR_STATES; i++) {
+		if (strcasecmp(name, state_names[i]) == 0) {
+			*state = (enum supervisor_state)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+	struct supervisor *s = (struct supervisor *)((char *)timer - offsetof(struct supervisor, timer));
+
+	supervisor_event(s, SUPERVISOR_TIMEOUT);
+}
+
+static void on_sweep(struct loop_timer *timer)
+{
+	struct supervisor *s = (struct supervisor *)((char *)timer - offsetof(struct supervisor, sweep));
+
+	/* Not while a channel is served: the replier owns its requests then. */
+	if (s->channel < 0)
+		dispatch_sweep(s->dispatch);
+	if (s->state != SUPERVISOR_SERVING)
+		loop_timer_start(s->loop, &s->sweep, SWEEP_MS, on_sweep);
+}
+
+/* ---- the process -------------------------------------------------------- */
+
+static void backend_kill(struct supervisor *s)
+{
+	if (s->pidfd >= 0 && !s->exited)
+		syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
+}
+
+static void died_if_both(struct supervisor *s)
+{
+	if (s->exited && s->drained)
+		supervisor_event(s, SUPERVISOR_DIED);
+}
+
+/* From here on applications wait. */
+static void pause_begin(struct supervisor *s)
+{
+	if (s->serving_ns && atomic_load(&s->dispatch->died_ns) == 0)
+		atomic_store(&s->dispatch->died_ns, dispatch_now_ns());
+}
+
+/* Stops the flow of requests to a backend that is gone or going. */
+static void channel_cut(struct supervisor *s)
+{
+	pause_begin(s);
+	/* First the socket, so that a send that waits for room ends; what was received stays readable. */
+	shutdown(s->channel, SHUT_RDWR);
+	dispatch_gate_shut(s->dispatch);
+}
+
+/* How it ended, and whether that was its own doing. */
+static void ending_note(struct supervisor *s)
+{
+	siginfo_t info = {0};
+
+	s->own_fault = false;
+	snprintf(s->ending, sizeof(s->ending), "ended");
+	if (!s->child || waitid(P_PID, (id_t)s->pid, &info, WEXITED) < 0)
+		return;
+	if (info.si_code == CLD_EXITED) {
+		snprintf(s->ending, sizeof(s->ending), "exited with status %d", info.si_status);
+		s->own_fault = true;
+	} else {
+		snprintf(s->ending, sizeof(s->ending), "was killed by signal %d (%s)", info.si_status,
+			 strsignal(info.si_status));
+		s->own_fault = info.si_status == SIGSEGV || info.si_status == SIGABRT || info.si_status == SIGBUS ||
+			       info.si_status == SIGILL || info.si_status == SIGFPE || info.si_status == SIGTRAP ||
+			       info.si_status == SIGSYS;
+	}
+}
+
+static void on_exit_ready(struct loop_io *io, unsigned events)
+{
+	struct supervisor *s = (struct supervisor *)((char *)io - offsetof(struct supervisor, on_exit));
+
+	(void)events;
+	loop_io_stop(io);
+	s->exited = true;
+	ending_note(s);
+	/* Something of it may still hold the channel's other end: a child that it left behind. */
+	channel_cut(s);
+	died_if_both(s);
+}
+
+/* The channel has ended: DIED follows when the process has too. */
+static void on_drained(struct supervisor *s)
+{
+	s->drained = true;
+	channel_cut(s);
+	/* It closed its channel, and can serve nothing any more. */
+	if (!s->wanted)
+		backend_kill(s);
+	died_if_both(s);
+}
+
+static void channel_begin(struct supervisor *s)
+{
+	s->drained = false;
+	if (dispatch_channel_begin(s->dispatch, s->channel, s->incarnation) < 0)
+		log_warning("%s: incarnation %u, pid %d, is gone before its INIT", s->name, s->incarnation, (int)s->pid);
+}
+
+/* Room for long packets.  As a user this is clamped to net.core.wmem_max, where one still fits. */
+static void channel_enlarge(int channel)
+{
+	int size = CHANNEL_BUFFER;
+
+	if (setsockopt(channel, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+		setsockopt(channel, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+}
+
+/* A new life with this process and channel, from here on the supervisor's. */
+static void life_begin(struct supervisor *s, int channel, pid_t pid, int pidfd, bool child)
+{
+	s->pid = pid;
+	s->pidfd = pidfd;
+	s->channel = channel;
+	s->child = child;
+	s->exited = s->own_fault = s->wanted = false;
+	s->drained = true; /* until the replier has the channel */
+	s->serving_ns = 0;
+	s->incarnation++;
+	if (s->incarnation > 1)
+		atomic_fetch_add_explicit(&s->stats->restarts, 1, memory_order_relaxed);
+	channel_enlarge(channel);
+	loop_io_start(s->loop, &s->on_exit, pidfd, LOOP_READ, on_exit_ready);
+	loop_timer_start(s->loop, &s->timer, INIT_DEADLINE_MS, on_timer);
+	log_info("%s: incarnation %u, pid %d, is starting", s->name, s->incarnation, (int)pid);
+	if (s->kernel_ready)
+		channel_begin(s);
+}
+
+/* Starts a process on a new channel.  Returns 0 or a negative errno. */
+static int backend_launch(struct supervisor *s)
+{
+	int pair[2], pidfd;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	channel_enlarge(pair[1]);
+	pid = launch_run(s->command, s->directory, pair[1], &pidfd);
+	close(pair[1]);
+	if (pid < 0) {
+		close(pair[0]);
+		return (int)pid;
+	}
+	life_begin(s, pair[0], pid, pidfd, true);
+	return 0;
+}
+
+/* ---- actions ------------------------------------------------------------ */
+
+static enum supervisor_state backoff_begin(struct supervisor *s, uint32_t delay)
+{
+	log_warning("%s: the next backend is started in %u ms", s->name, delay);
+	loop_timer_start(s->loop, &s->timer, delay, on_timer);
+	return SUPERVISOR_BACKOFF;
+}
+
+static enum supervisor_state do_start(struct supervisor *s)
+{
+	int err;
+
+	loop_timer_stop(&s->timer);
+	if (!s->command)
+		return SUPERVISOR_STOPPED; /* it comes back by itself: supervisor_attach() */
+	err = backend_launch(s);
+	if (!err)
+		return SUPERVISOR_STARTING;
+	snprintf(s->problem, sizeof(s->problem), "%s: cannot be executed: %s", s->command->argv[0], strerror(-err));
+	s->exit_status = EXIT_NO_BACKEND;
+	log_error("%s: %s", s->name, s->problem);
+	return s->served ? backoff_begin(s, backoff_delay(&s->backoff, false)) : SUPERVISOR_FAILED;
+}
+
+static enum supervisor_state do_hello(struct supervisor *s)
+{
+	(void)s;
+	return SUPERVISOR_RESTORING;
+}
+
+/* One of the requests may be what kills backends: then they go one by one. */
+static enum supervisor_state do_redo(struct supervisor *s)
+{
+	bool single = s->state == SUPERVISOR_REDOING || dispatch_redo_suspects(s->dispatch);
+
+	atomic_store(&s->dispatch->watched, single);
+	if (dispatch_redo(s->dispatch, s->lives, single) > 0)
+		return SUPERVISOR_REDOING;
+	atomic_store(&s->dispatch->watched, false);
+	s->serving_ns = dispatch_now_ns();
+	s->served = true;
+	if (!dispatch_gate_open(s->dispatch)) {
+		/* Nobody waited: the pause is over now, not with a request that comes some day. */
+		uint64_t died = atomic_exchange(&s->dispatch->died_ns, 0);
+
+		if (died)
+			stats_pause(s->stats, (s->serving_ns - died) / 1000);
+	}
+	s->problem[0] = '\0';
+	s->exit_status = 0;
+	log_info("%s: incarnation %u, pid %d, is serving", s->name, s->incarnation, (int)s->pid);
+	return SUPERVISOR_SERVING;
+}
+
+static enum supervisor_state do_ready(struct supervisor *s)
+{
+	loop_timer_stop(&s->timer);
+	return do_redo(s);
+}
+
+static enum supervisor_state do_refuse(struct supervisor *s)
+{
+	/* problem was set by whoever held the answer against the first. */
+	s->exit_status = EXIT_BACKEND_ENDED;
+	log_error("%s: incarnation %u: %s", s->name, s->incarnation, s->problem);
+	backend_kill(s);
+	return s->state;
+}
+
+static enum supervisor_state do_kill_late(struct supervisor *s)
+{
+	snprintf(s->problem, sizeof(s->problem), "the backend, pid %d, did not answer INIT within %u s", (int)s->pid,
+		 INIT_DEADLINE_MS / 1000);
+	return do_refuse(s);
+}
+
+static enum supervisor_state do_kill(struct supervisor *s)
+{
+	s->wanted = true;
+	backend_kill(s);
+	return s->state;
+}
+
+/* Nothing new is sent; what is in flight is answered first. */
+static enum supervisor_state do_drain(struct supervisor *s)
+{
+	s->wanted = true;
+	pause_begin(s);
+	dispatch_gate_shut(s->dispatch);
+	atomic_store(&s->dispatch->watched, true);
+	loop_timer_start(s->loop, &s->timer, DRAIN_DEADLINE_MS, on_timer);
+	/* Nothing may be in flight at all, and then no reply comes to say so. */
+	dispatch_event(s->dispatch, DISPATCH_PROGRESS);
+	return SUPERVISOR_DRAINING;
+}
+
+/* The end of the channel is what asks a backend to end. */
+static enum supervisor_state do_end(struct supervisor *s)
+{
+	s->wanted = true;
+	atomic_store(&s->dispatch->watched, false);
+	channel_cut(s);
+	loop_timer_start(s->loop, &s->timer, END_DEADLINE_MS, on_timer);
+	return SUPERVISOR_DRAINING;
+}
+
+static enum supervisor_state do_end_drained(struct supervisor *s)
+{
+	if (s->drained || dispatch_outstanding(s->dispatch) > 0)
+		return s->state;
+	return do_end(s);
+}
+
+static enum supervisor_state do_end_late(struct supervisor *s)
+{
+	log_warning("%s: incarnation %u, pid %d, does not end; killed", s->name, s->incarnation, (int)s->pid);
+	backend_kill(s);
+	return do_end(s);
+}
+
+/* What a life leaves behind when it is over. */
+static void life_end(struct supervisor *s)
+{
+	loop_timer_stop(&s->timer);
+	loop_io_stop(&s->on_exit);
+	atomic_store(&s->dispatch->watched, false);
+	dispatch_gate_shut(s->dispatch);
+	dispatch_channel_end(s->dispatch, s->own_fault && !s->wanted);
+	close(s->channel);
+	close(s->pidfd);
+	s->channel = s->pidfd = -1;
+	if (s->wanted || s->stopping)
+		log_info("%s: incarnation %u, pid %d, %s", s->name, s->incarnation, (int)s->pid, s->ending);
+	else
+		log_warning("%s: incarnation %u, pid %d, %s; %u requests in flight", s->name, s->incarnation,
+			    (int)s->pid, s->ending, dispatch_inflight(s->dispatch));
+	s->pid = 0;
+}
+
+static enum supervisor_state do_died(struct supervisor *s)
+{
+	uint64_t served = s->serving_ns ? dispatch_now_ns() - s->serving_ns : 0;
+	uint32_t delay = backoff_delay(&s->backoff, s->serving_ns && (s->wanted || served > (s->own_fault ? HEALTHY_FAULT_NS : HEALTHY_KILLED_NS)));
+
+	life_end(s);
+	if (s->stopping)
+		return SUPERVISOR_STOPPED;
+	if (s->problem[0] == '\0')
+		snprintf(s->problem, sizeof(s->problem), "the backend %s%s", s->ending,
+			 s->served ? "" : " before the mount answered");
+	if (!s->command)
+		return SUPERVISOR_STOPPED;
+	if (!s->served) {
+		s->exit_status = EXIT_BACKEND_ENDED;
+		return SUPERVISOR_FAILED;
+	}
+	return delay ? backoff_begin(s, delay) : do_start(s);
+}
+
+static enum supervisor_state do_stop(struct supervisor *s)
+{
+	loop_timer_stop(&s->timer);
+	return SUPERVISOR_STOPPED;
+}
+
+/* ---- the table ---------------------------------------------------------- */
+
+static action *const table[SUPERVISOR_STATES][SUPERVISOR_EVENTS] = {
+	[SUPERVISOR_STOPPED] = {
+		[SUPERVISOR_START] = do_start,
+		[SUPERVISOR_RESTART] = do_start,
+		[SUPERVISOR_STOP] = do_stop,
+	},
+	[SUPERVISOR_STARTING] = {
+		[SUPERVISOR_HELLO] = do_hello,
+		[SUPERVISOR_READY] = do_ready,
+		[SUPERVISOR_REFUSED] = do_refuse,
+		[SUPERVISOR_TIMEOUT] = do_kill_late,
+		[SUPERVISOR_RESTART] = do_kill,
+		[SUPERVISOR_STOP] = do_kill,
+		[SUPERVISOR_DIED] = do_died,
+	},
+	[SUPERVISOR_RESTORING] = {
+		[SUPERVISOR_READY] = do_ready,
+		[SUPERVISOR_REFUSED] = do_refuse,
+		[SUPERVISOR_TIMEOUT] = do_kill_late,
+		[SUPERVISOR_RESTART] = do_kill,
+		[SUPERVISOR_STOP] = do_kill,
+		[SUPERVISOR_DIED] = do_died,
+	},
+	[SUPERVISOR_REDOING] = {
+		[SUPERVISOR_PROGRESS] = do_redo,
+		[SUPERVISOR_RESTART] = do_kill,
+		[SUPERVISOR_STOP] = do_kill,
+		[SUPERVISOR_DIED] = do_died,
+	},
+	[SUPERVISOR_SERVING] = {
+		[SUPERVISOR_RESTART] = do_drain,
+		[SUPERVISOR_STOP] = do_end,
+		[SUPERVISOR_DIED] = do_died,
+	},
+	[SUPERVISOR_DRAINING] = {
+		[SUPERVISOR_PROGRESS] = do_end_drained,
+		[SUPERVISOR_TIMEOUT] = do_end_late,
+		[SUPERVISOR_STOP] = do_end,
+		[SUPERVISOR_DIED] = do_died,
+	},
+	[SUPERVISOR_BACKOFF] = {
+		[SUPERVISOR_TIMEOUT] = do_start,
+		[SUPERVISOR_RESTART] = do_start,
+		[SUPERVISOR_STOP] = do_stop,
+	},
+	[SUPERVISOR_FAILED] = {
+		[SUPERVISOR_RESTART] = do_start,
+		[SUPERVISOR_STOP] = do_stop,
+	},
+};
+
+void supervisor_event(struct supervisor *s, enum supervisor_event event)
+{
+	enum supervisor_state before = s->state;
+
+	if (event == SUPERVISOR_STOP)
+		s->stopping = true;
+	if (!table[s->state][event])
+		return;
+	s->state = table[s->state][event](s);
+	if (before == SUPERVISOR_SERVING && s->state != SUPERVISOR_SERVING && !loop_timer_active(&s->sweep))
+		loop_timer_start(s->loop, &s->sweep, SWEEP_MS, on_sweep);
+	if (s->state == SUPERVISOR_STOPPED && s->stopping)
+		loop_timer_stop(&s->sweep);
+	if (s->state != before || event == SUPERVISOR_DIED || event == SUPERVISOR_STOP) {
+		log_debug("%s: %s, then %s", s->name, supervisor_state_name(before), supervisor_state_name(s->state));
+		s->on_change(s);
+	}
+}
+
+static void on_init_answered(struct supervisor *s)
+{
+	const struct dispatch *d = s->dispatch;
+	int err = session_init_answer(s->session, d->init_reply, d->init_reply_size, s->problem, sizeof(s->problem));
+
+	supervisor_event(s, err ? SUPERVISOR_REFUSED : SUPERVISOR_READY);
+}
+
+void supervisor_dispatched(struct supervisor *s, unsigned events)
+{
+	/* In the order in which they can only have happened. */
+	if (events & DISPATCH_KERNEL_INIT) {
+		s->kernel_ready = true;
+		if (s->channel >= 0)
+			channel_begin(s);
+	}
+	if (events & DISPATCH_HELLO)
+		supervisor_event(s, SUPERVISOR_HELLO);
+	if (events & DISPATCH_ANSWERED)
+		on_init_answered(s);
+	if (events & DISPATCH_PROGRESS)
+		supervisor_event(s, SUPERVISOR_PROGRESS);
+	if (events & DISPATCH_DRAINED)
+		on_drained(s);
+}
+
+int supervisor_launch(struct supervisor *s)
+{
+	supervisor_event(s, SUPERVISOR_START);
+	return s->state == SUPERVISOR_FAILED ? -ENOEXEC : 0;
+}
+
+int supervisor_attach(struct supervisor *s, int channel, pid_t pid)
+{
+	int pidfd;
+
+	if (s->command)
+		return -EINVAL;
+	if (s->state != SUPERVISOR_STOPPED || s->stopping)
+		return -EBUSY;
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pidfd < 0)
+		return -errno;
+	life_begin(s, channel, pid, pidfd, false);
+	s->state = SUPERVISOR_STARTING;
+	s->on_change(s);
+	return 0;
+}
