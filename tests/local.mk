@@ -14,10 +14,12 @@ fuzz_tests =
 
 # Scripts: tests/integration/X.sh.
 integration_scripts =
+integration_scripts += tests/integration/daemon.sh
 integration_scripts += tests/integration/help.sh
 integration_scripts += tests/integration/install.sh
 integration_scripts += tests/integration/limits.sh
 integration_scripts += tests/integration/manpages.sh
+integration_scripts += tests/integration/user.sh
 
 # Programs: tests/integration/X.c.
 integration_programs =

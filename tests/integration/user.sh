@@ -1,0 +1,47 @@
+#!/bin/bash
+# A user's relayd mounts through fusermount3, with that user's rights only, and its
+# mount outlives its backend as root's does.
+. "${top_srcdir:?run me through make check}/tests/functions.sh"
+requires_fuse
+requires_program fusermount3 setpriv
+
+# The build tree may be where the user cannot go.
+chmod 755 "$tmp"
+cp "$top_builddir"/{relayd,relayctl,fsserver} "$tmp"
+PATH=$tmp:$PATH
+export XDG_RUNTIME_DIR=$tmp/run
+unset RELAYD_SOCKET
+mkdir "$XDG_RUNTIME_DIR"
+chown nobody "$XDG_RUNTIME_DIR" "$store" "$mnt"
+chmod 700 "$XDG_RUNTIME_DIR"
+
+as_user()
+{
+	setpriv --reuid=nobody --regid=nogroup --clear-groups "$@"
+}
+
+survives_kill()
+{
+	local status incarnation pid
+
+	status=$(as_user relayctl status --json) || return
+	incarnation=$(jq '.mounts[0].incarnation' <<<"$status")
+	pid=$(jq '.mounts[0].backend_pid' <<<"$status")
+	kill -KILL "$pid"
+	as_user cmp "$store/file" "$mnt/file" || return
+	as_user relayctl wait --state=SERVING "--incarnation=$((incarnation + 1))" "$mnt"
+}
+
+cleanup_fn eval "[ -z \"\$(test_mounts)\" ] || as_user relayctl unmount --force '$mnt'"
+check "it mounts" as_user relayd --mount "$mnt" --backend "$tmp/fsserver --source $store"
+relayd=$(as_user relayctl status --json | jq .relayd_pid)
+check "the mount is the user's" grep -q " $mnt .* fuse.* .*user_id=$(id -u nobody)" /proc/self/mountinfo
+check "its socket is in XDG_RUNTIME_DIR" test -S "$XDG_RUNTIME_DIR/relayd.sock"
+check "a file is written" as_user cp /etc/services "$mnt/file"
+check "the file is the user's" test "$(stat -c %U "$store/file")" = nobody
+check "it survives its backend" survives_kill
+mkdir "$tmp/roots"
+check "no right to mount: status 4" eval \
+	'status_of as_user relayd --mount "$tmp/roots" --backend "$tmp/fsserver --source $store" 2>/dev/null; [ $status = 4 ]'
+check "it unmounts" as_user relayctl unmount "$mnt"
+check "relayd ends" wait_for 10 process_gone "$relayd"
