@@ -2,16 +2,33 @@
 # same code as the shared library that others link, with relay_* exported only.
 
 librelay_sources = \
+	librelay/channel.c \
+	librelay/crash.h \
+	librelay/ctl_client.c \
+	librelay/ctl_client.h \
+	librelay/ctl_frame.c \
+	librelay/ctl_frame.h \
 	librelay/fdpass.c \
 	librelay/fdpass.h \
+	librelay/handshake.c \
+	librelay/internal.h \
 	librelay/journal_map.c \
-	librelay/opcodes.c
+	librelay/keep.c \
+	librelay/notify.c \
+	librelay/opcodes.c \
+	librelay/reply.c \
+	librelay/request.c \
+	librelay/serve.c \
+	librelay/serve_forget.c \
+	librelay/serve_request.c \
+	librelay/state.c
 
 relayincludedir = $(includedir)/relay
 relayinclude_HEADERS = \
 	librelay/relay/fuse_abi.h \
 	librelay/relay/relay.h
 noinst_HEADERS += \
+	librelay/relay/ctl_wire.h \
 	librelay/relay/opcodes.h \
 	librelay/relay/wire.h
 
@@ -28,7 +45,7 @@ EXTRA_DIST += librelay/librelay.map
 
 # The same code with the named points at which the kill matrix ends the process.
 check_LTLIBRARIES += librelay/librelay_crash.la
-librelay_librelay_crash_la_SOURCES = $(librelay_sources)
+librelay_librelay_crash_la_SOURCES = $(librelay_sources) librelay/crash.c
 librelay_librelay_crash_la_CPPFLAGS = $(AM_CPPFLAGS) -DRELAY_CRASH_POINTS
 
 pkgconfig_DATA = librelay/relay.pc

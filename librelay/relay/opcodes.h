@@ -68,12 +68,12 @@ struct relay_op {
 /*
  * X(NAME, handler, shape, in_size, reply, reply_size, size_at, redo, flags)
  *
- * handler is the member of struct relay_ops (relay/relay.h).
+ * handler is the member of struct relay_ops (relay/relay.h), which is given the
+ * parts of the request that the shape names.
  */
 /* clang-format off */
-#define RELAY_OPCODES(X)                                                                                               \
+#define RELAY_OPCODES_HANDLED(X)                                                                                       \
 	X(LOOKUP, lookup, NAME, 0, FIXED, sizeof(struct fuse_entry_out), 0, REPEAT, RELAY_OP_ENTRY)                     \
-	X(FORGET, forget, IN, sizeof(struct fuse_forget_in), NEVER, 0, 0, REPEAT, 0)                                    \
 	X(GETATTR, getattr, IN, sizeof(struct fuse_getattr_in), FIXED, sizeof(struct fuse_attr_out), 0, REPEAT, 0)      \
 	X(SETATTR, setattr, IN, sizeof(struct fuse_setattr_in), FIXED, sizeof(struct fuse_attr_out), 0, REPEAT, 0)      \
 	X(READLINK, readlink, NONE, 0, PATH, 0, 0, REPEAT, 0)                                                           \
@@ -100,7 +100,6 @@ struct relay_op {
 	  REPEAT, 0)                                                                                                    \
 	X(REMOVEXATTR, removexattr, NAME, 0, FIXED, 0, 0, PRESTATE, 0)                                                  \
 	X(FLUSH, flush, IN, sizeof(struct fuse_flush_in), FIXED, 0, 0, REPEAT, RELAY_OP_FORCED)                         \
-	X(INIT, init, IN, 16, INIT, 0, 0, REPEAT, RELAY_OP_OWN)                                                         \
 	X(OPENDIR, opendir, IN, sizeof(struct fuse_open_in), FIXED, sizeof(struct fuse_open_out), 0, REPEAT,            \
 	  RELAY_OP_OPENS | RELAY_OP_OPENS_DIR)                                                                          \
 	X(READDIR, readdir, IN, sizeof(struct fuse_read_in), SIZED, 0, offsetof(struct fuse_read_in, size), REPEAT, 0)  \
@@ -112,14 +111,12 @@ struct relay_op {
 	X(ACCESS, access, IN, sizeof(struct fuse_access_in), FIXED, 0, 0, REPEAT, 0)                                    \
 	X(CREATE, create, IN_NAME, sizeof(struct fuse_create_in), FIXED,                                                \
 	  sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out), 0, PRESTATE, RELAY_OP_ENTRY | RELAY_OP_OPENS)   \
-	X(INTERRUPT, interrupt, IN, sizeof(struct fuse_interrupt_in), NEVER, 0, 0, REPEAT, 0)                           \
 	X(BMAP, bmap, IN, sizeof(struct fuse_bmap_in), FIXED, sizeof(struct fuse_bmap_out), 0, REPEAT, 0)               \
 	X(DESTROY, destroy, NONE, 0, FIXED, 0, 0, REPEAT, RELAY_OP_OWN | RELAY_OP_FORCED)                               \
 	X(IOCTL, ioctl, IN_DATA, sizeof(struct fuse_ioctl_in), IOCTL, 0, offsetof(struct fuse_ioctl_in, out_size),      \
 	  REPEAT, 0)                                                                                                    \
 	X(POLL, poll, IN, sizeof(struct fuse_poll_in), FIXED, sizeof(struct fuse_poll_out), 0, REPEAT, 0)               \
 	X(NOTIFY_REPLY, notify_reply, IN_DATA, sizeof(struct fuse_notify_retrieve_in), NEVER, 0, 0, REPEAT, 0)          \
-	X(BATCH_FORGET, batch_forget, IN_DATA, sizeof(struct fuse_batch_forget_in), NEVER, 0, 0, REPEAT, 0)             \
 	X(FALLOCATE, fallocate, IN, sizeof(struct fuse_fallocate_in), FIXED, 0, 0, PRESTATE, 0)                         \
 	X(READDIRPLUS, readdirplus, IN, sizeof(struct fuse_read_in), SIZED, 0, offsetof(struct fuse_read_in, size),     \
 	  REPEAT, RELAY_OP_ENTRIES)                                                                                     \
@@ -135,7 +132,16 @@ struct relay_op {
 	X(STATX, statx, IN, sizeof(struct fuse_statx_in), FIXED, sizeof(struct fuse_statx_out), 0, REPEAT, 0)           \
 	X(COPY_FILE_RANGE_64, copy_file_range_64, IN, sizeof(struct fuse_copy_file_range_in), FIXED,                    \
 	  sizeof(struct fuse_copy_file_range_out), 0, REPEAT, 0)
+
+/* Those whose handler is called in another way, or that have none (librelay/serve_*.c). */
+#define RELAY_OPCODES_LIBRARY(X)                                                                                       \
+	X(FORGET, forget, IN, sizeof(struct fuse_forget_in), NEVER, 0, 0, REPEAT, 0)                                    \
+	X(INIT, init, IN, 16, INIT, 0, 0, REPEAT, RELAY_OP_OWN)                                                         \
+	X(INTERRUPT, interrupt, IN, sizeof(struct fuse_interrupt_in), NEVER, 0, 0, REPEAT, 0)                           \
+	X(BATCH_FORGET, batch_forget, IN_DATA, sizeof(struct fuse_batch_forget_in), NEVER, 0, 0, REPEAT, 0)
 /* clang-format on */
+
+#define RELAY_OPCODES(X) RELAY_OPCODES_HANDLED(X) RELAY_OPCODES_LIBRARY(X)
 
 /*
  * The row of an opcode, or NULL if the protocol has none.  Any value may be

@@ -61,9 +61,10 @@ struct relay_req;     /* one request: the handler's until it replies */
 /*
  * One handler per opcode of the protocol.  A handler gets the request and the
  * parts of its body, which stay valid until the reply; the node it is about is
- * relay_req_nodeid().  Each must lead to exactly one relay_reply_*(), from any
- * thread, before or after it returns.  One that is NULL is answered ENOSYS
- * (forget, batch_forget, interrupt: ignored; destroy: success).
+ * relay_req_nodeid().  Each must lead to exactly one relay_reply_*() before it
+ * returns, or to relay_req_detach() and one afterwards, from any thread.  (One
+ * that does neither has its request answered EIO.)  An opcode whose handler is
+ * NULL is answered ENOSYS (forget, interrupt: ignored; destroy: success).
  */
 struct relay_ops {
 	/*
@@ -72,13 +73,13 @@ struct relay_ops {
 	 * what it wants of what `in` offers (flags, flags2, max_readahead,
 	 * time_gran, max_background, congestion_threshold); the rest is
 	 * librelay's.  It restores its state here (relay_state(),
-	 * relay_kept_fd()).  Returns 0, or a negative errno, which ends
+	 * relay_kept_fds()).  Returns 0, or a negative errno, which ends
 	 * relay_serve() with it.
 	 */
 	int (*init)(struct relay_session *session, const struct fuse_init_in *in, struct fuse_init_out *out);
 
 	void (*lookup)(struct relay_req *req, const char *name);
-	/* One call per node also for BATCH_FORGET.  No reply: librelay's. */
+	/* One call per node also for BATCH_FORGET.  No reply, no detaching: librelay's. */
 	void (*forget)(struct relay_req *req, uint64_t nodeid, uint64_t nlookup);
 	void (*getattr)(struct relay_req *req, const struct fuse_getattr_in *in);
 	void (*setattr)(struct relay_req *req, const struct fuse_setattr_in *in);
@@ -112,7 +113,11 @@ struct relay_ops {
 	void (*setlkw)(struct relay_req *req, const struct fuse_lk_in *in);
 	void (*access)(struct relay_req *req, const struct fuse_access_in *in);
 	void (*create)(struct relay_req *req, const struct fuse_create_in *in, const char *name);
-	/* `unique` is relay_req_unique() of a request not yet answered, or of none.  No reply. */
+	/*
+	 * `unique` is relay_req_unique() of a request not yet answered, or of none.
+	 * It may come before the request's handler has run: see
+	 * relay_req_interrupted().  No reply.
+	 */
 	void (*interrupt)(struct relay_session *session, uint64_t unique);
 	void (*bmap)(struct relay_req *req, const struct fuse_bmap_in *in);
 	void (*destroy)(struct relay_req *req);
@@ -148,6 +153,12 @@ struct relay_ops {
  * on `threads` threads (0: two per online processor, at least four).  ops and
  * userdata must outlive the call.  fd stays the caller's.
  *
+ * When the channel has ended, interrupt() is called for every request that is not
+ * yet answered, and relay_serve() waits until each of them has been: so a backend
+ * that detaches requests has an interrupt(), or answers them in a bounded time.
+ * These replies go nowhere and their changes of the state are undone: the requests
+ * are the next incarnation's.
+ *
  * Returns 0 when the channel was closed, or a negative errno: -ENOTSOCK or
  * -EPROTO for a descriptor that is no channel of this version, or the error of
  * init() or thread_start().
@@ -172,10 +183,19 @@ uint64_t relay_req_nodeid(const struct relay_req *req);
 uint64_t relay_req_unique(const struct relay_req *req);
 
 /*
+ * True once an INTERRUPT of the request has come, or the channel has ended.  A
+ * handler that lets a request wait first makes it known to its interrupt(), then
+ * asks this: an interrupt() that found nothing yet is then not lost.
+ */
+bool relay_req_interrupted(const struct relay_req *req);
+
+/*
  * Lets the request outlive its handler's thread slot: copies it out of the
  * thread's buffer, so that it can be answered later.  In-pointers that the
  * handler was given die; the returned request has the same header, and its `in`
  * can be read through relay_req_in().  `req` must not be used any more.
+ *
+ * To be called outside of a state transaction.
  *
  * Returns the request to answer, or NULL if there is no memory: then `req` has
  * been answered ENOMEM.
@@ -207,7 +227,7 @@ bool relay_req_redo(const struct relay_req *req);
 
 /*
  * The request's pre-state record, RELAY_PRE_MAX bytes, aligned to 8.  Fresh: to
- * be filled in.  Redo: what was recorded.
+ * be filled in (it has what another request left).  Redo: what was recorded.
  */
 #define RELAY_PRE_MAX 512
 void *relay_req_pre(struct relay_req *req);
@@ -224,7 +244,8 @@ void relay_req_applying(struct relay_req *req, size_t size);
 /*
  * Each stores the whole reply in the journal, publishes it, ends the request's
  * state transaction, and sends it.  The request is gone afterwards.  error is a
- * positive errno, or 0.
+ * positive errno, or 0.  A reply that is longer than the journal has room for
+ * becomes EIO.
  */
 void relay_reply_error(struct relay_req *req, int error);
 void relay_reply(struct relay_req *req, const void *payload, size_t size);
@@ -257,15 +278,19 @@ void *relay_state(struct relay_session *session, size_t size);
 
 /*
  * Changes of the state are transactions of the request that makes them: they
- * become true together with its reply.  relay_state_begin() takes the session's
- * one state lock, the reply releases it; between them words are changed with
- * relay_state_set() only.  Keep system calls out of it.
+ * become true together with its reply, an error or not.  relay_state_begin() takes
+ * the session's one state lock, the reply (for a forget: the return from it)
+ * releases it, on the same thread; between them words are changed with
+ * relay_state_set() only.  A second begin within one goes on with the first.  Keep
+ * system calls out of it.
  *
  * A process dying before the reply is stored leaves, after relay_state() in the
  * next incarnation, every word as it was at relay_state_begin(); one dying after
  * it leaves all the changes.  At most RELAY_STATE_MAX words per request.
  *
- * relay_state_set() returns 0, or -ENOSPC past that limit (nothing is changed).
+ * relay_state_set() returns 0, -ENOSPC past that limit, or -EINVAL for a word that
+ * is not in the state or outside of a transaction (nothing is changed).
+ * notify_reply() and interrupt() have no reply, and so no transactions.
  * relay_state_abort() undoes the changes and releases the lock without a reply.
  */
 #define RELAY_STATE_MAX 64

@@ -1,0 +1,30 @@
+/*
+ * Crash points: named places at which a test has the process end by SIGKILL.
+ * They are in librelay_crash.la only, which tests link (-DRELAY_CRASH_POINTS); in
+ * the library itself they are nothing.
+ *
+ *   received     a request is decoded, nothing has been done about it
+ *   prerecorded  APPLYING is published (or was found so: a redo)
+ *   applied      a reply function was called: the store has changed
+ *   stored       APPLIED is published; of a BATCH_FORGET also each item's commit
+ *   sent         the reply was sent
+ *   kept         a descriptor was left with relayd ("KEEP kept")
+ *   rollback     one word of the state was given back, others may not be (of the
+ *                restart: "INIT rollback"; else the request is aborting)
+ *
+ * The file named by $RELAY_CRASH_FILE has lines "OPCODE point count": the process
+ * ends at that point of that opcode if count is not 0, after taking 1 off it in
+ * the file.  The file is opened at the first point that a process comes to and
+ * made if need be; plans are changed by writing to it in place.
+ */
+#ifndef RELAY_CRASH_H
+#define RELAY_CRASH_H
+
+#ifdef RELAY_CRASH_POINTS
+void relay_internal_crash_point(const char *opcode, const char *point);
+#define RELAY_CRASH_POINT(opcode, point) relay_internal_crash_point(opcode, point)
+#else
+#define RELAY_CRASH_POINT(opcode, point) ((void)(opcode))
+#endif
+
+#endif

@@ -1,0 +1,213 @@
+/*
+ * The first packets of a channel, on the thread of relay_serve():
+ *
+ *   relayd                         librelay
+ *   INIT                    ->
+ *                           <-     HELLO
+ *   WELCOME (journal's fd)  ->
+ *   KEPT (fd), any number   ->
+ *                                  rolls the state back, calls init()
+ *                           <-     the answer to INIT
+ *
+ * Nothing else comes before the answer, so there is no queue to keep here.  A
+ * process dying anywhere in it leaves what it found: the rollback may be done
+ * again, and INIT is put to every incarnation.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "crash.h"
+
+/* Before 7.36 INIT has no flags2, and the kernel nothing that this library is made for. */
+#define MINOR_LEAST 36u
+
+/* What librelay relies on.  A kernel of MINOR_LEAST offers all of it. */
+#define FORCED ((uint64_t)(FUSE_INIT_EXT | FUSE_SETXATTR_EXT | FUSE_BIG_WRITES | FUSE_MAX_PAGES))
+
+/* Needs /dev/fuse itself, or fields of the answer that are librelay's. */
+#define WITHHELD (FUSE_OVER_IO_URING | FUSE_PASSTHROUGH | (uint64_t)FUSE_MAP_ALIGNMENT | FUSE_REQUEST_TIMEOUT)
+
+/* One packet of the handshake, and the descriptor that came with it (-1: none). */
+struct packet {
+	union {
+		struct fuse_in_header header;
+		uint8_t bytes[512];
+	};
+	size_t size;
+	int fd;
+};
+
+/* The body that follows the header, if the packet is that message and long enough. */
+static const void *packet_body(const struct packet *packet, uint32_t opcode, size_t least)
+{
+	if (packet->size < sizeof(packet->header) + least || packet->header.len != packet->size ||
+	    packet->header.opcode != opcode)
+		return NULL;
+	return packet->bytes + sizeof(packet->header);
+}
+
+/* Returns 0, 1 at the channel's end, or a negative errno.  packet->fd is the caller's. */
+static int packet_receive(struct relay_session *session, struct packet *packet)
+{
+	unsigned nfds = 1;
+	ssize_t n;
+
+	packet->fd = -1;
+	n = relay_internal_channel_receive(session, packet->bytes, sizeof(packet->bytes), &packet->fd, &nfds);
+	if (n == 0)
+		return 1;
+	if (n == -EMSGSIZE)
+		return -EPROTO;
+	if (n < 0)
+		return (int)n;
+	packet->size = (size_t)n;
+	return 0;
+}
+
+static int receive_init(struct relay_session *session)
+{
+	struct packet packet;
+	const void *body;
+	size_t size;
+	int err;
+
+	err = packet_receive(session, &packet);
+	if (err)
+		return err;
+	if (packet.fd >= 0)
+		close(packet.fd);
+	body = packet_body(&packet, FUSE_INIT, relay_op_get(FUSE_INIT)->in_size);
+	if (!body)
+		return -EPROTO;
+	/* A later version's INIT may be longer: what this one doesn't know is left out. */
+	size = packet.size - sizeof(packet.header);
+	memcpy(&session->init, body, size < sizeof(session->init) ? size : sizeof(session->init));
+	if (session->init.major != FUSE_KERNEL_VERSION || session->init.minor < MINOR_LEAST ||
+	    (session->init.flags & FORCED) != FORCED)
+		return -EPROTO;
+	session->init_unique = packet.header.unique;
+	RELAY_CRASH_POINT("INIT", "received");
+	return 0;
+}
+
+static int receive_welcome(struct relay_session *session, uint32_t *kept)
+{
+	const struct relay_welcome *welcome;
+	struct packet packet;
+	int err;
+
+	err = packet_receive(session, &packet);
+	if (err)
+		return err;
+	welcome = packet_body(&packet, RELAY_WELCOME, sizeof(*welcome));
+	if (!welcome || packet.fd < 0 || welcome->version != RELAY_WIRE_VERSION)
+		err = -EPROTO;
+	else
+		err = relay_journal_map(&session->journal, packet.fd);
+	if (packet.fd >= 0)
+		close(packet.fd);
+	if (err)
+		return err;
+	if (welcome->journal_size != session->journal.size)
+		return -EPROTO;
+	session->incarnation = welcome->incarnation;
+	*kept = welcome->kept;
+	return 0;
+}
+
+static int receive_kept(struct relay_session *session)
+{
+	const struct relay_key *key;
+	struct packet packet;
+	int err;
+
+	err = packet_receive(session, &packet);
+	if (err)
+		return err;
+	key = packet_body(&packet, RELAY_KEPT, sizeof(*key));
+	if (!key || packet.fd < 0) {
+		if (packet.fd >= 0)
+			close(packet.fd);
+		/* The kernel drops a descriptor for which there is no room in our table. */
+		return key ? -EMFILE : -EPROTO;
+	}
+	return relay_internal_kept_add(session, key->key, packet.fd);
+}
+
+int relay_internal_handshake(struct relay_session *session)
+{
+	const struct relay_hello hello = {.version = RELAY_WIRE_VERSION};
+	uint32_t kept;
+	int err;
+
+	err = receive_init(session);
+	if (err)
+		return err;
+	err = relay_internal_channel_notify(session, RELAY_NOTIFY_HELLO, &hello, sizeof(hello), NULL, 0, NULL, 0);
+	if (err)
+		return err == -EPIPE || err == -ECONNRESET ? 1 : err;
+	err = receive_welcome(session, &kept);
+	while (!err && kept > 0) {
+		err = receive_kept(session);
+		kept--;
+	}
+	if (err)
+		return err;
+	session->interrupted = calloc((size_t)session->journal.large + session->journal.small,
+				      sizeof(*session->interrupted));
+	if (!session->interrupted)
+		return -ENOMEM;
+	return relay_internal_state_restore(session);
+}
+
+int relay_internal_negotiate(struct relay_session *session, struct fuse_init_out *out)
+{
+	const struct fuse_init_in *in = &session->init;
+	uint64_t offered = (in->flags | (uint64_t)in->flags2 << 32) & ~WITHHELD;
+	uint64_t flags;
+	int err;
+
+	memset(out, 0, sizeof(*out));
+	out->max_readahead = in->max_readahead;
+	out->time_gran = 1;
+	if (session->ops->init) {
+		err = session->ops->init(session, in, out);
+		if (err)
+			return err;
+	}
+	flags = ((out->flags | (uint64_t)out->flags2 << 32) | FORCED) & offered;
+	out->flags = (uint32_t)flags;
+	out->flags2 = (uint32_t)(flags >> 32);
+	out->major = FUSE_KERNEL_VERSION;
+	out->minor = in->minor < RELAY_FUSE_MINOR ? in->minor : RELAY_FUSE_MINOR;
+	if (out->max_readahead > in->max_readahead)
+		out->max_readahead = in->max_readahead;
+	out->max_write = RELAY_MAX_DATA;
+	out->max_pages = RELAY_MAX_PAGES;
+	out->map_alignment = 0;
+	memset(out->unused, 0, sizeof(out->unused));
+	RELAY_CRASH_POINT("INIT", "applied");
+	return 0;
+}
+
+int relay_internal_init_reply(struct relay_session *session, int error, const struct fuse_init_out *out)
+{
+	struct fuse_out_header header = {
+		.len = (uint32_t)(sizeof(header) + (out ? sizeof(*out) : 0)),
+		.error = error,
+		.unique = session->init_unique,
+	};
+	const struct iovec iov[] = {
+		{.iov_base = &header, .iov_len = sizeof(header)},
+		{.iov_base = (void *)out, .iov_len = out ? sizeof(*out) : 0},
+	};
+	int err;
+
+	err = relay_internal_channel_send(session, iov, 2, NULL, 0);
+	RELAY_CRASH_POINT("INIT", "sent");
+	return err;
+}
