@@ -2,16 +2,37 @@
 
 noinst_LTLIBRARIES += relayd/librelayd.la
 relayd_librelayd_la_SOURCES = \
+	relayd/backoff.h \
+	relayd/ctl.h \
+	relayd/ctl_access.c \
+	relayd/ctl_access.h \
+	relayd/ctl_cmds.h \
+	relayd/ctl_conn.c \
+	relayd/ctl_conn.h \
+	relayd/ctl_decode.c \
+	relayd/ctl_decode.h \
+	relayd/ctl_pending.c \
+	relayd/ctl_pending.h \
+	relayd/ctl_socket.c \
+	relayd/ctl_socket.h \
+	relayd/daemon.c \
 	relayd/daemon.h \
+	relayd/dispatch.c \
 	relayd/dispatch.h \
+	relayd/dispatch_read.c \
+	relayd/dispatch_redo.c \
+	relayd/dispatch_reply.c \
 	relayd/journal.c \
 	relayd/journal.h \
 	relayd/keep.c \
 	relayd/keep.h \
+	relayd/launch.c \
+	relayd/launch.h \
 	relayd/log.c \
 	relayd/log.h \
 	relayd/loop.c \
 	relayd/loop.h \
+	relayd/mount.c \
 	relayd/mount.h \
 	relayd/mountopts.c \
 	relayd/mountopts.h \
@@ -22,5 +43,6 @@ relayd_librelayd_la_SOURCES = \
 	relayd/session_init.c \
 	relayd/stats.c \
 	relayd/stats.h \
+	relayd/supervisor.c \
 	relayd/supervisor.h
 relayd_librelayd_la_LIBADD = $(EV_LIBS) $(JANSSON_LIBS)
