@@ -5,6 +5,7 @@
 #ifndef RELAYD_DAEMON_H
 #define RELAYD_DAEMON_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "mount.h"
@@ -24,6 +25,26 @@ enum relayd_exit {
 	EXIT_NO_MEMORY = 8,	/* the journal cannot be had */
 	EXIT_SOCKET = 9,	/* the control socket cannot be had */
 };
+
+struct daemon_config {
+	const char *socket;		  /* where to serve */
+	const struct mount_config *mount; /* the one to begin with, or NULL */
+	/*
+	 * Called once from the loop: when the mount answers, or without a mount when
+	 * the socket is served; or when that will not be, with the reason.
+	 */
+	void (*on_ready)(enum relayd_exit status, const char *why, void *arg);
+	void *arg;
+};
+
+/*
+ * Serves until the mount it began with is gone and no other is left, or, without
+ * one, until SIGTERM or SIGINT, which unmount everything.
+ *
+ * Returns the exit status.  -EADDRINUSE, if a relayd serves the socket already, is
+ * the one negative value; nothing has been done then.
+ */
+int daemon_run(const struct daemon_config *config);
 
 /* The exit status for a negative errno of mount_new() or daemon_mount_add(). */
 enum relayd_exit daemon_exit_status(int err);

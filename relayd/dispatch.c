@@ -13,6 +13,7 @@
 #include "dispatch.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -182,7 +183,7 @@ int dispatch_start(struct dispatch *dispatch)
 	if (err) {
 		/* The reader sits in read(): session_close() is what ends it. */
 		dispatch_stop(dispatch);
-		session_unmount(dispatch->session, true);
+		session_unmount(dispatch->session, SESSION_UNMOUNT_ABORT);
 		pthread_join(dispatch->reader, NULL);
 		return -err;
 	}
@@ -190,10 +191,26 @@ int dispatch_start(struct dispatch *dispatch)
 	return 0;
 }
 
+/*
+ * Gets the reader out of a read() that has nothing to read, where the mount lives
+ * on (in use, and unmounted lazily).  A signal that comes before read() begins
+ * is lost on it, so it is sent until the reader has seen `stop`.
+ */
+static void reader_interrupt(struct dispatch *dispatch)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+
+	while (!atomic_load(&dispatch->reader_ended)) {
+		pthread_kill(dispatch->reader, DISPATCH_SIGNAL);
+		nanosleep(&pause, NULL);
+	}
+}
+
 void dispatch_deinit(struct dispatch *dispatch)
 {
 	dispatch_stop(dispatch);
 	if (dispatch->running) {
+		reader_interrupt(dispatch);
 		pthread_join(dispatch->reader, NULL);
 		pthread_join(dispatch->replier, NULL);
 	}

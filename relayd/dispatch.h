@@ -74,6 +74,9 @@ enum dispatch_event {
 	DISPATCH_PROGRESS = 1 << 5,    /* a request was answered (while `watched`) */
 };
 
+/* Wakes the reader at the end; has a handler that does nothing (daemon.c). */
+#define DISPATCH_SIGNAL SIGUSR2
+
 /* Slots are fewer: the number that marks INIT's unique on the channel. */
 #define DISPATCH_INIT_SLOT ((1u << RELAY_UNIQUE_SLOT_BITS) - 1)
 
@@ -91,13 +94,14 @@ struct dispatch {
 
 	pthread_t reader;
 	pthread_t replier;
+	_Atomic bool reader_ended;
 	bool running;
 
 	/* `lock` guards these, and is held while the reader sends. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	bool gate; /* open: requests go to the channel */
-	bool stop;
+	_Atomic bool stop;
 	int channel;	   /* -1: none.  The main thread's to set and close. */
 	uint32_t serial;   /* counts channels, so that the replier knows a new one */
 	uint32_t incarnation;
@@ -126,7 +130,7 @@ int dispatch_init(struct dispatch *dispatch, const char *name, struct journal *j
 		  struct stats *stats, struct loop_wake *wake);
 int dispatch_start(struct dispatch *dispatch);
 
-/* Ends the threads: the kernel's side must be gone (DISPATCH_KERNEL_GONE) and the channel shut down. */
+/* Ends the threads.  The channel must have ended (DISPATCH_DRAINED), if there was one. */
 void dispatch_deinit(struct dispatch *dispatch);
 
 /* Takes the events that have come since the last call. */

@@ -224,15 +224,16 @@ void *dispatch_reader(void *arg)
 
 		do { /* ENOENT: the request was given up while it was being copied */
 			n = read(dispatch->session->fd, buffer, capacity);
-		} while (n < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT));
+		} while (n < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT) && !dispatch->stop);
 		if (n < 0) {
-			if (errno != ENODEV)
+			if (errno != ENODEV && !dispatch->stop)
 				log_error("%s: reading from /dev/fuse: %s", dispatch->name, strerror(errno));
 			dispatch_free(dispatch, slot);
 			break;
 		}
 		request_take(dispatch, slot, (uint32_t)n);
 	}
+	atomic_store(&dispatch->reader_ended, true);
 	dispatch_event(dispatch, DISPATCH_KERNEL_GONE);
 	return NULL;
 }

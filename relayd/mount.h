@@ -87,6 +87,9 @@ int mount_restart(struct mount *mount);
  */
 int mount_unmount(struct mount *mount, bool force);
 
+/* Unmounts now: what is open fails.  Returns 0 when that has begun, or a negative errno. */
+int mount_abort(struct mount *mount);
+
 void mount_status(const struct mount *mount, struct mount_status *out);
 const struct stats *mount_stats(const struct mount *mount);
 

@@ -195,11 +195,19 @@ int session_open(struct session *session, const struct session_config *config, c
 	return 0;
 }
 
-int session_unmount(struct session *session, bool force)
+int session_unmount(struct session *session, enum session_unmount how)
 {
+	static const int flags[] = {
+		[SESSION_UNMOUNT] = 0,
+		[SESSION_UNMOUNT_LAZY] = MNT_DETACH,
+		[SESSION_UNMOUNT_ABORT] = MNT_DETACH | MNT_FORCE,
+	};
+
 	if (session->by_helper)
-		return helper_run((char *[]){"fusermount3", force ? "-uqz" : "-uq", "--", session->mountpoint, NULL}, -1);
-	if (umount2(session->mountpoint, UMOUNT_NOFOLLOW | (force ? MNT_DETACH : 0)) < 0)
+		return helper_run((char *[]){"fusermount3", how == SESSION_UNMOUNT ? "-uq" : "-uqz", "--",
+					     session->mountpoint, NULL},
+				  -1);
+	if (umount2(session->mountpoint, UMOUNT_NOFOLLOW | flags[how]) < 0)
 		return -errno;
 	return 0;
 }

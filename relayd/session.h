@@ -48,12 +48,19 @@ struct session_config {
  */
 int session_open(struct session *session, const struct session_config *config, char *why, size_t why_size);
 
+enum session_unmount {
+	SESSION_UNMOUNT,       /* only if it is not in use */
+	SESSION_UNMOUNT_LAZY,  /* out of sight now; what is open goes on */
+	SESSION_UNMOUNT_ABORT, /* what is open fails from now on */
+};
+
 /*
- * Unmounts; `force`: though it is in use (MNT_DETACH).  May block for as long as
- * the backend takes to answer what unmounting asks of it.
+ * Unmounts.  May block for as long as the backend takes to answer what unmounting
+ * asks of it.  fusermount3 cannot abort: there that is the same as lazy, and it is
+ * session_close() that makes what is open fail.
  * Returns 0 or a negative errno.
  */
-int session_unmount(struct session *session, bool force);
+int session_unmount(struct session *session, enum session_unmount how);
 
 /* Closes /dev/fuse, which ends every request still waiting on the mount. */
 void session_close(struct session *session);

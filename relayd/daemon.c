@@ -1,0 +1,266 @@
+/*
+ * The daemon wires the rest together: loop, control socket, mounts, signals.
+ */
+#include "daemon.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "ctl.h"
+#include "dispatch.h"
+#include "log.h"
+#include "loop.h"
+
+struct entry {
+	struct entry *next;
+	struct mount *mount;
+};
+
+struct daemon {
+	struct loop *loop;
+	struct ctl *ctl;
+	struct entry *first;
+	const struct daemon_config *config;
+	bool told;	/* on_ready was called */
+	bool with_mount; /* ends with its last mount */
+	bool ending;
+	enum relayd_exit status;
+	struct mount_watcher watcher; /* of the mount it began with */
+	struct loop_signal terminate;
+	struct loop_signal interrupt;
+};
+
+static void tell_ready(struct daemon *daemon, enum relayd_exit status, const char *why)
+{
+	if (daemon->told)
+		return;
+	daemon->told = true;
+	daemon->status = status;
+	daemon->config->on_ready(status, why, daemon->config->arg);
+}
+
+static void on_first_change(struct mount_watcher *watcher, struct mount *mount, bool gone)
+{
+	struct daemon *daemon = (struct daemon *)((char *)watcher - offsetof(struct daemon, watcher));
+	struct mount_status status;
+
+	mount_status(mount, &status);
+	if (gone)
+		tell_ready(daemon, status.exit_status ? (enum relayd_exit)status.exit_status : EXIT_FAILED,
+			   *status.problem ? status.problem : "the mount ended before it answered");
+	else if (status.state == SUPERVISOR_SERVING)
+		tell_ready(daemon, EXIT_OK, "");
+}
+
+static void on_mount_gone(struct mount *mount, void *arg)
+{
+	struct daemon *daemon = arg;
+	struct entry **at, *entry;
+
+	for (at = &daemon->first; (entry = *at) != NULL; at = &entry->next) {
+		if (entry->mount == mount) {
+			*at = entry->next;
+			free(entry);
+			break;
+		}
+	}
+	mount_free(mount);
+	if (!daemon->first && (daemon->with_mount || daemon->ending))
+		loop_break(daemon->loop);
+}
+
+enum relayd_exit daemon_exit_status(int err)
+{
+	switch (err) {
+	case 0:
+		return EXIT_OK;
+	case -ENXIO:
+		return EXIT_NO_FUSE;
+	case -EBUSY:
+	case -EEXIST:
+		return EXIT_BUSY;
+	case -ENOEXEC:
+		return EXIT_NO_BACKEND;
+	case -ENOMEM:
+		return EXIT_NO_MEMORY;
+	case -EINVAL:
+		return EXIT_USAGE;
+	default:
+		return EXIT_MOUNTPOINT;
+	}
+}
+
+struct mount *daemon_mount_next(struct daemon *daemon, struct mount *after)
+{
+	struct entry *entry = daemon->first;
+
+	while (after && entry && entry->mount != after)
+		entry = entry->next;
+	if (after && entry)
+		entry = entry->next;
+	return entry ? entry->mount : NULL;
+}
+
+struct mount *daemon_mount_find(struct daemon *daemon, const char *name)
+{
+	struct mount_status status;
+
+	for (struct mount *m = daemon_mount_next(daemon, NULL); m; m = daemon_mount_next(daemon, m)) {
+		mount_status(m, &status);
+		if (strcmp(status.name, name) == 0 || strcmp(status.mountpoint, name) == 0)
+			return m;
+	}
+	return NULL;
+}
+
+int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, struct mount **out, char *why,
+		     size_t why_size)
+{
+	const char *name = config->name ? config->name : config->mountpoint;
+	struct entry *entry, **last;
+	int err;
+
+	if (daemon->ending) {
+		snprintf(why, why_size, "relayd is about to end");
+		return -EBUSY;
+	}
+	if (daemon_mount_find(daemon, config->mountpoint) || daemon_mount_find(daemon, name)) {
+		snprintf(why, why_size, "%s: a mount of that name or place is there already", name);
+		return -EEXIST;
+	}
+	entry = calloc(1, sizeof(*entry));
+	if (!entry) {
+		snprintf(why, why_size, "no memory for the mount");
+		return -ENOMEM;
+	}
+	err = mount_new(&entry->mount, daemon->loop, config, on_mount_gone, daemon, why, why_size);
+	if (err) {
+		free(entry);
+		return err;
+	}
+	for (last = &daemon->first; *last; last = &(*last)->next)
+		;
+	*last = entry;
+	*out = entry->mount;
+	return 0;
+}
+
+/* Unmounts everything; what is in use fails from then on, as with any FUSE daemon that ends. */
+static void end_begin(struct daemon *daemon)
+{
+	struct mount_status status;
+
+	daemon->ending = true;
+	if (!daemon->first)
+		loop_break(daemon->loop);
+	for (struct mount *m = daemon_mount_next(daemon, NULL); m; m = daemon_mount_next(daemon, m)) {
+		if (mount_unmount(m, false) != -EBUSY)
+			continue;
+		mount_status(m, &status);
+		log_warning("%s: in use; what is open there fails from now on", status.name);
+		mount_abort(m);
+	}
+}
+
+static void on_terminate(struct loop_signal *watcher, int number)
+{
+	struct daemon *daemon = (struct daemon *)((char *)watcher - offsetof(struct daemon, terminate));
+
+	log_info("signal %d: unmounting", number);
+	end_begin(daemon);
+}
+
+static void on_interrupt(struct loop_signal *watcher, int number)
+{
+	struct daemon *daemon = (struct daemon *)((char *)watcher - offsetof(struct daemon, interrupt));
+
+	log_info("signal %d: unmounting", number);
+	end_begin(daemon);
+}
+
+static void signal_ignore(int number)
+{
+	(void)number;
+}
+
+/* Every backend's channel, and what it leaves with us, is a descriptor of ours. */
+static void limits_raise(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static int daemon_build(struct daemon *daemon)
+{
+	const struct daemon_config *config = daemon->config;
+	struct sigaction nothing = {.sa_handler = signal_ignore};
+	int err;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigaction(DISPATCH_SIGNAL, &nothing, NULL);
+	limits_raise();
+	err = loop_new(&daemon->loop);
+	if (err)
+		return err;
+	err = ctl_new(&daemon->ctl, daemon->loop, daemon, config->socket);
+	if (err)
+		return err;
+	loop_signal_start(daemon->loop, &daemon->terminate, SIGTERM, on_terminate);
+	loop_signal_start(daemon->loop, &daemon->interrupt, SIGINT, on_interrupt);
+	return 0;
+}
+
+/* Begins with the mount of the configuration, or with none.  Returns false if that fails. */
+static bool daemon_begin(struct daemon *daemon)
+{
+	char why[512] = "";
+	struct mount *mount;
+	int err;
+
+	if (!daemon->config->mount) {
+		tell_ready(daemon, EXIT_OK, "");
+		return true;
+	}
+	daemon->with_mount = true;
+	err = daemon_mount_add(daemon, daemon->config->mount, &mount, why, sizeof(why));
+	if (err) {
+		tell_ready(daemon, daemon_exit_status(err), why);
+		return false;
+	}
+	daemon->watcher.on_change = on_first_change;
+	mount_watch(mount, &daemon->watcher);
+	return true;
+}
+
+int daemon_run(const struct daemon_config *config)
+{
+	struct daemon daemon = {.config = config};
+	char why[512];
+	int err;
+
+	err = daemon_build(&daemon);
+	if (!err) {
+		if (daemon_begin(&daemon))
+			loop_run(daemon.loop);
+		err = (int)daemon.status;
+	} else if (err != -EADDRINUSE) {
+		snprintf(why, sizeof(why), "%s: %s", config->socket, strerror(-err));
+		tell_ready(&daemon, EXIT_SOCKET, why);
+		err = EXIT_SOCKET;
+	}
+	if (daemon.ctl)
+		ctl_free(daemon.ctl);
+	loop_signal_stop(&daemon.terminate);
+	loop_signal_stop(&daemon.interrupt);
+	if (daemon.loop)
+		loop_free(daemon.loop);
+	return err;
+}

@@ -1,0 +1,312 @@
+/*
+ * relayd's command line: what is asked for, and how the asker is told of it.
+ *
+ * As a daemon the process that was started waits for the one that goes on, and
+ * exits with the status and the reason that that one gives.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ctl_client.h"
+#include "daemon.h"
+#include "log.h"
+
+struct options {
+	struct mount_config mount;
+	const char *socket;
+	bool foreground;
+	enum log_level level;
+};
+
+/* Where the outcome goes: a pipe to the process that was started, or standard error. */
+struct teller {
+	int pipe; /* -1: none */
+};
+
+static const char usage[] =
+	"usage: relayd [--socket PATH] [--foreground] [--log-level LEVEL]\n"
+	"              [--mount DIR --backend 'COMMAND ARGS...'] [-o OPTION,...]\n"
+	"              [--name NAME] [--shared-store] [--lives N]\n"
+	"\n"
+	"Keeps a FUSE filesystem mounted while its process comes and goes.\n"
+	"\n"
+	"  -m, --mount DIR        mount on DIR\n"
+	"  -b, --backend COMMAND  the filesystem's process; {fd} in it, and $RELAY_FD, is\n"
+	"                         the descriptor on which it gets its requests\n"
+	"  -o OPTION,...          mount options, as fusermount3 takes them\n"
+	"  -n, --name NAME        what relayctl calls the mount (DIR)\n"
+	"      --shared-store     others write to the filesystem's store too\n"
+	"      --lives N          answer EIO for a request that has killed N backends (3)\n"
+	"  -f, --foreground       stay in the foreground, and log to standard error\n"
+	"      --log-level LEVEL  error, warning, info or debug (info)\n"
+	"      --socket PATH      the control socket ($RELAYD_SOCKET)\n"
+	"  -h, --help             show this\n"
+	"  -V, --version          show the version\n"
+	"\n"
+	"Without --mount it serves the control socket, for filesystems that call\n"
+	"relay_mount().  See relayd(8).\n";
+
+enum {
+	OPT_SHARED_STORE = 256,
+	OPT_LIVES,
+	OPT_LOG_LEVEL,
+	OPT_SOCKET,
+};
+
+static const struct option long_options[] = {
+	{"mount", required_argument, NULL, 'm'},
+	{"backend", required_argument, NULL, 'b'},
+	{"options", required_argument, NULL, 'o'},
+	{"name", required_argument, NULL, 'n'},
+	{"shared-store", no_argument, NULL, OPT_SHARED_STORE},
+	{"lives", required_argument, NULL, OPT_LIVES},
+	{"foreground", no_argument, NULL, 'f'},
+	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
+	{"socket", required_argument, NULL, OPT_SOCKET},
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'},
+	{NULL, 0, NULL, 0},
+};
+
+static void usage_error(const char *what)
+{
+	fprintf(stderr, "relayd: %s\nTry 'relayd --help'.\n", what);
+	exit(EXIT_USAGE);
+}
+
+static unsigned number_parse(const char *text)
+{
+	char *end;
+	unsigned long n;
+
+	errno = 0;
+	n = strtoul(text, &end, 10);
+	if (errno || *end || end == text || n < 1 || n > 1000)
+		usage_error("--lives takes a number from 1 to 1000");
+	return (unsigned)n;
+}
+
+static void option_take(struct options *options, int option)
+{
+	switch (option) {
+	case 'm':
+		options->mount.mountpoint = optarg;
+		break;
+	case 'b':
+		options->mount.backend = optarg;
+		break;
+	case 'o':
+		options->mount.options = optarg;
+		break;
+	case 'n':
+		options->mount.name = optarg;
+		break;
+	case 'f':
+		options->foreground = true;
+		break;
+	case OPT_SHARED_STORE:
+		options->mount.shared_store = true;
+		break;
+	case OPT_LIVES:
+		options->mount.lives = number_parse(optarg);
+		break;
+	case OPT_LOG_LEVEL:
+		if (log_level_parse(optarg, &options->level) < 0)
+			usage_error("--log-level takes error, warning, info or debug");
+		break;
+	case OPT_SOCKET:
+		options->socket = optarg;
+		break;
+	case 'h':
+		fputs(usage, stdout);
+		exit(EXIT_OK);
+	case 'V':
+		puts("relayd " PACKAGE_VERSION);
+		exit(EXIT_OK);
+	default:
+		fputs("Try 'relayd --help'.\n", stderr);
+		exit(EXIT_USAGE);
+	}
+}
+
+static void options_parse(struct options *options, int argc, char **argv)
+{
+	int option;
+
+	while ((option = getopt_long(argc, argv, "m:b:o:n:fhV", long_options, NULL)) != -1)
+		option_take(options, option);
+	if (optind < argc)
+		usage_error("there are words left over: quote the backend's command line");
+	if (options->mount.mountpoint && !options->mount.backend)
+		usage_error("--mount needs --backend");
+	if (!options->mount.mountpoint &&
+	    (options->mount.backend || options->mount.options || options->mount.name || options->mount.shared_store))
+		usage_error("--backend, --name, --shared-store and -o go with --mount");
+}
+
+/* As the daemon sees it, whose directory is another. */
+static char *path_absolute(const char *path)
+{
+	char *real = realpath(path, NULL);
+	char *joined, *cwd;
+
+	/* What realpath(3) cannot pass, such as a dead mount, is named as it was given. */
+	if (real || *path == '/')
+		return real ? real : strdup(path);
+	cwd = getcwd(NULL, 0);
+	if (!cwd || asprintf(&joined, "%s/%s", cwd, path) < 0)
+		joined = NULL;
+	free(cwd);
+	return joined;
+}
+
+static void tell(const struct teller *teller, enum relayd_exit status, const char *why)
+{
+	unsigned char byte = (unsigned char)status;
+
+	if (status != EXIT_OK)
+		fprintf(stderr, "relayd: %s\n", why);
+	if (teller->pipe >= 0 && write(teller->pipe, &byte, 1) != 1)
+		log_debug("nobody waits for this relayd any more");
+}
+
+/* The daemon serves: from here on it has no terminal. */
+static void terminal_leave(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	log_to_syslog("relayd");
+	if (null < 0)
+		return;
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	dup2(null, STDERR_FILENO);
+	close(null);
+}
+
+static void on_ready(enum relayd_exit status, const char *why, void *arg)
+{
+	struct teller *teller = arg;
+
+	tell(teller, status, why);
+	if (status == EXIT_OK && teller->pipe >= 0)
+		terminal_leave();
+	if (teller->pipe >= 0)
+		close(teller->pipe);
+	teller->pipe = -1;
+}
+
+/* Asks the relayd that serves the socket already.  -EAGAIN: it has ended meanwhile. */
+static int hand_over(const struct options *options, const char *socket, const struct teller *teller)
+{
+	const struct relay_ctl_mount_args args = {
+		.name = options->mount.name,
+		.mountpoint = options->mount.mountpoint,
+		.options = options->mount.options,
+		.backend = options->mount.backend,
+		.directory = options->mount.directory,
+		.lives = options->mount.lives,
+		.shared_store = options->mount.shared_store,
+	};
+	unsigned status = EXIT_OK;
+	char why[512] = "";
+	int err = relay_internal_ctl_mount(socket, &args, why, sizeof(why), &status);
+
+	if (err == -ECONNREFUSED || err == -ENOENT || err == -ECONNRESET)
+		return -EAGAIN;
+	tell(teller, err ? (enum relayd_exit)status : EXIT_OK, why);
+	return err ? (int)status : EXIT_OK;
+}
+
+static int serve(const struct options *options, const char *socket, struct teller *teller)
+{
+	const struct daemon_config config = {
+		.socket = socket,
+		.mount = options->mount.mountpoint ? &options->mount : NULL,
+		.on_ready = on_ready,
+		.arg = teller,
+	};
+	char why[PATH_MAX + 128];
+	int result;
+
+	do {
+		result = daemon_run(&config);
+		if (result == -EADDRINUSE && config.mount && !options->foreground)
+			result = hand_over(options, socket, teller);
+	} while (result == -EAGAIN);
+	if (result != -EADDRINUSE)
+		return result;
+	snprintf(why, sizeof(why), "%s: a relayd serves this socket already; give --socket for one of its own", socket);
+	tell(teller, EXIT_SOCKET, why);
+	return EXIT_SOCKET;
+}
+
+/* Returns the exit status that the process which serves has told. */
+static int wait_for(pid_t child, int pipe)
+{
+	unsigned char status;
+	ssize_t n;
+	int ended;
+
+	do {
+		n = read(pipe, &status, 1);
+	} while (n < 0 && errno == EINTR);
+	if (n == 1)
+		return status;
+	/* It has ended without a word. */
+	if (waitpid(child, &ended, 0) == child && WIFSIGNALED(ended))
+		fprintf(stderr, "relayd: killed by signal %d before it was ready\n", WTERMSIG(ended));
+	return EXIT_FAILED;
+}
+
+static int serve_detached(const struct options *options, const char *socket)
+{
+	struct teller teller;
+	int pipes[2];
+	pid_t child;
+
+	if (pipe2(pipes, O_CLOEXEC) < 0 || (child = fork()) < 0) {
+		fprintf(stderr, "relayd: cannot become a daemon: %s\n", strerror(errno));
+		return EXIT_FAILED;
+	}
+	if (child > 0) {
+		close(pipes[1]);
+		return wait_for(child, pipes[0]);
+	}
+	close(pipes[0]);
+	teller.pipe = pipes[1];
+	setsid();
+	if (chdir("/") < 0)
+		log_warning("cannot leave the directory that it was started in: %s", strerror(errno));
+	return serve(options, socket, &teller);
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = {.level = LOG_LEVEL_INFO};
+	struct teller teller = {.pipe = -1};
+	char socket[PATH_MAX];
+	int err;
+
+	options_parse(&options, argc, argv);
+	log_set_level(options.level);
+	err = relay_internal_ctl_path(options.socket, socket, sizeof(socket));
+	if (err) {
+		fprintf(stderr, "relayd: no place for the control socket: %s\n",
+			err == -ENOENT ? "XDG_RUNTIME_DIR is not set; give --socket" : strerror(-err));
+		return EXIT_SOCKET;
+	}
+	options.mount.uid = getuid();
+	options.mount.gid = getgid();
+	options.mount.directory = getcwd(NULL, 0);
+	if (options.mount.mountpoint)
+		options.mount.mountpoint = path_absolute(options.mount.mountpoint);
+	return options.foreground ? serve(&options, socket, &teller) : serve_detached(&options, socket);
+}
