@@ -3,9 +3,13 @@
 noinst_LTLIBRARIES += relayd/librelayd.la
 relayd_librelayd_la_SOURCES = \
 	relayd/backoff.h \
+	relayd/ctl.c \
 	relayd/ctl.h \
 	relayd/ctl_access.c \
 	relayd/ctl_access.h \
+	relayd/ctl_attach.c \
+	relayd/ctl_attach.h \
+	relayd/ctl_cmds.c \
 	relayd/ctl_cmds.h \
 	relayd/ctl_conn.c \
 	relayd/ctl_conn.h \
@@ -46,3 +50,7 @@ relayd_librelayd_la_SOURCES = \
 	relayd/supervisor.c \
 	relayd/supervisor.h
 relayd_librelayd_la_LIBADD = $(EV_LIBS) $(JANSSON_LIBS)
+
+bin_PROGRAMS += relayd/relayd
+relayd_relayd_SOURCES = relayd/main.c
+relayd_relayd_LDADD = relayd/librelayd.la librelay/librelay_core.la

@@ -3,7 +3,7 @@
 #	. "${top_srcdir:?run me through make check}/tests/functions.sh"
 #
 # and then has: errexit, nounset and pipefail; a directory of its own, $tmp; the
-# programs of the build tree first in $PATH; $RELAYD_SOCKET below $tmp, so that
+# programs of the build tree first in $PATH, and $fsserver; $RELAYD_SOCKET below $tmp, so that
 # any number of scripts run at once.  Whatever way the script ends, cleanup
 # commands are run, and then nothing may be left: a mount below $tmp, or a process
 # that descends from the script, fails the test (and is removed all the same).
@@ -29,7 +29,8 @@
 set -euo pipefail
 
 top_builddir=${top_builddir:?run me through make check}
-PATH=$top_builddir:$PATH:/usr/sbin:/sbin
+fsserver=$top_builddir/fs/fsserver/fsserver
+PATH=$top_builddir/relayd:${fsserver%/*}:$PATH:/usr/sbin:/sbin
 LC_ALL=C
 test_name=$(basename "$0" .sh)
 tmp=$(mktemp -d "/tmp/relayd-$test_name.XXXXXX")
@@ -128,7 +129,7 @@ is_mounted()
 
 relayd_start()
 {
-	local backend=(--backend "$top_builddir/fsserver --source $store") option
+	local backend=(--backend "$fsserver --source $store") option
 
 	for option; do
 		case $option in

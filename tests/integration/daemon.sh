@@ -16,7 +16,7 @@ relayd_pid_of_socket()
 # Its standard streams are not the caller's: this ends although relayd lives on.
 mounts()
 {
-	relayd --mount "$1" --backend "$top_builddir/fsserver --source $2" </dev/null | cat
+	relayd --mount "$1" --backend "$fsserver --source $2" </dev/null | cat
 	is_mounted "$1"
 }
 
@@ -32,7 +32,7 @@ check "it is the first one" test "$(relayd_pid_of_socket)" = "$first"
 
 hand_over_fails()
 {
-	status_of relayd --mount "$tmp/missing" --backend "$top_builddir/fsserver --source $store" 2>"$tmp/error"
+	status_of relayd --mount "$tmp/missing" --backend "$fsserver --source $store" 2>"$tmp/error"
 	[ "$status" = 4 ] && grep -q "$tmp/missing" "$tmp/error"
 }
 check "a mount that cannot be is refused as without a daemon" hand_over_fails
@@ -45,7 +45,7 @@ check "the last one is unmounted" relayctl unmount "$mnt"
 check "relayd ends with it" wait_for 10 process_gone "$first"
 check "its socket is gone" test ! -e "$RELAYD_SOCKET"
 
-relayd --mount "$mnt" --backend "$top_builddir/fsserver --source $store" </dev/null
+relayd --mount "$mnt" --backend "$fsserver --source $store" </dev/null
 pid=$(relayd_pid_of_socket)
 kill -TERM "$pid"
 check "SIGTERM ends it" wait_for 10 process_gone "$pid"

@@ -17,7 +17,7 @@ help_options()
 
 same_options()
 {
-	"$top_builddir/$1" --help >"$tmp/help" 2>"$tmp/error" || return
+	"$1" --help >"$tmp/help" 2>"$tmp/error" || return
 	help_options <"$tmp/help" >"$tmp/in_help"
 	page_options "$top_srcdir/docs/$1.8" >"$tmp/in_page"
 	[ ! -s "$tmp/error" ] && [ -s "$tmp/in_help" ] && diff -u "$tmp/in_help" "$tmp/in_page"
@@ -27,14 +27,14 @@ says_version()
 {
 	local said
 
-	said=$("$top_builddir/$1" --version) || return
+	said=$("$1" --version) || return
 	[ "$said" = "$1 $PACKAGE_VERSION" ] || { echo "it says: $said"; return 1; }
 }
 
 # An option that is none: status 2, its name on standard error, nothing on standard output.
 refuses_unknown()
 {
-	status_of "$top_builddir/$1" --no-such-option >"$tmp/out" 2>"$tmp/error"
+	status_of "$1" --no-such-option >"$tmp/out" 2>"$tmp/error"
 	[ "$status" = 2 ] && [ ! -s "$tmp/out" ] && grep -q -e no-such-option "$tmp/error" ||
 		{ echo "status $status"; cat "$tmp/out" "$tmp/error"; return 1; }
 }

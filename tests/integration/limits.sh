@@ -5,7 +5,7 @@
 requires_fuse
 requires unshare --mount true
 
-serves="$top_builddir/fsserver --source $store"
+serves="$fsserver --source $store"
 reasons=$tmp/reasons
 
 # says STATUS PATTERN COMMAND…: it ends with that status and a line that has the pattern.
@@ -27,16 +27,16 @@ limit()
 
 	shift 3
 	check "$name" says "$wanted" "$pattern" "$@"
-	tail -n 1 "$tmp/error" >>"$reasons"
+	head -n 1 "$tmp/error" >>"$reasons"
 	check "$name, in the foreground" says "$wanted" "$pattern" "$@" --foreground
 }
 
 limit "unknown option" 2 no-such relayd --no-such
 limit "no backend" 2 backend relayd --mount "$mnt"
 limit "backend without a mountpoint" 2 mount relayd --backend "$serves"
-limit "unknown log level" 2 loud relayd --mount "$mnt" --backend "$serves" --log-level loud
+limit "unknown log level" 2 log-level relayd --mount "$mnt" --backend "$serves" --log-level loud
 limit "unknown mount option" 2 sideways relayd --mount "$mnt" --backend "$serves" -o sideways
-limit "lives that are no number" 2 nine relayd --mount "$mnt" --backend "$serves" --lives nine
+limit "lives that are no number" 2 lives relayd --mount "$mnt" --backend "$serves" --lives nine
 
 no_fuse='mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && exec "$@"'
 limit "no /dev/fuse" 3 /dev/fuse unshare --mount sh -c "$no_fuse" sh relayd --mount "$mnt" --backend "$serves"

@@ -7,7 +7,7 @@ requires_program fusermount3 setpriv
 
 # The build tree may be where the user cannot go.
 chmod 755 "$tmp"
-cp "$top_builddir"/{relayd,relayctl,fsserver} "$tmp"
+cp "$top_builddir"/relayd/{relayd,relayctl} "$fsserver" "$tmp"
 PATH=$tmp:$PATH
 export XDG_RUNTIME_DIR=$tmp/run
 unset RELAYD_SOCKET
