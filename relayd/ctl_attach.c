@@ -1,0 +1,332 @@
+/*
+ * relay_mount() comes in here: a program brings the other end of its channel, and
+ * wants a new mount for it, or its old one back.
+ *
+ * Anybody may: for another user root's relayd goes by fusermount3's rules
+ * (ctl_access.h), with nosuid and nodev.  A mount belongs to who made it, and
+ * nobody but he and root gets in as its next incarnation.
+ */
+#include "ctl_attach.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ctl_access.h"
+#include "ctl_cmds.h"
+#include "ctl_pending.h"
+#include "daemon.h"
+#include "log.h"
+
+#define FUSE_CONF "/etc/fuse.conf"
+
+/* Flags of mount(2) that have a word; suid and dev are the absence of one. */
+static const struct flag_word {
+	unsigned long flag;
+	const char *word;
+} flag_words[] = {
+	{MS_RDONLY, "ro"},
+	{MS_NOSUID, "nosuid"},
+	{MS_NODEV, "nodev"},
+	{MS_NOEXEC, "noexec"},
+	{MS_SYNCHRONOUS, "sync"},
+	{MS_DIRSYNC, "dirsync"},
+	{MS_NOATIME, "noatime"},
+	{MS_NODIRATIME, "nodiratime"},
+	{MS_RELATIME, "relatime"},
+	{MS_STRICTATIME, "strictatime"},
+	{MS_NOSYMFOLLOW, "nosymfollow"},
+	{MS_SILENT, NULL},
+};
+
+/* Which of the kernel's options data had. */
+enum seen {
+	SEEN_FD = 1 << 0,
+	SEEN_ROOTMODE = 1 << 1,
+	SEEN_USER_ID = 1 << 2,
+	SEEN_GROUP_ID = 1 << 3,
+	SEEN_ALL = (1 << 4) - 1,
+};
+
+/* If the option is `name` and a number of this base: takes it, and returns true. */
+static bool take_number(const char *option, const char *name, int base, unsigned long *value)
+{
+	size_t n = strlen(name);
+	char *end;
+
+	if (strncmp(option, name, n) != 0 || option[n] < '0' || option[n] > '9')
+		return false;
+	errno = 0;
+	*value = strtoul(option + n, &end, base);
+	return !errno && *end == '\0' && *value <= 0xffffffffUL;
+}
+
+/* Returns 1 for an option that goes on to mount_new(), 0 for one that was dealt with, or a negative errno. */
+static int data_option(const struct ctl_attach_args *args, const char *option, unsigned *seen, gid_t *gid, char *why,
+		       size_t why_size)
+{
+	unsigned long value;
+
+	if (strcmp(option, "default_permissions") == 0 || strcmp(option, "allow_other") == 0 ||
+	    take_number(option, "max_read=", 10, &value))
+		return 1;
+	if (take_number(option, "fd=", 10, &value)) {
+		*seen |= SEEN_FD;
+		return 0;
+	}
+	if (take_number(option, "rootmode=", 8, &value) && S_ISDIR(value)) {
+		*seen |= SEEN_ROOTMODE;
+		return 0;
+	}
+	/* Whose mount it is follows from who asks: nobody gets a mount made in another's name. */
+	if (take_number(option, "user_id=", 10, &value)) {
+		*seen |= SEEN_USER_ID;
+		if (value == args->uid)
+			return 0;
+	} else if (take_number(option, "group_id=", 10, &value)) {
+		*seen |= SEEN_GROUP_ID;
+		*gid = (gid_t)value;
+		if (value == args->gid || args->uid == 0)
+			return 0;
+	} else {
+		snprintf(why, why_size, "relay_mount: option '%s' is not known", option);
+		return -EINVAL;
+	}
+	snprintf(why, why_size, "relay_mount: %s is not the caller's", option);
+	return -EPERM;
+}
+
+static int data_options(const struct ctl_attach_args *args, FILE *out, gid_t *gid, char *why, size_t why_size)
+{
+	char *copy = strdup(args->data);
+	char *rest = copy, *option;
+	unsigned seen = 0;
+	int err = 0;
+
+	if (!copy)
+		return -ENOMEM;
+	while (err >= 0 && (option = strsep(&rest, ",")) != NULL) {
+		err = *option ? data_option(args, option, &seen, gid, why, why_size) : 0;
+		if (err > 0)
+			fprintf(out, "%s,", option);
+	}
+	free(copy);
+	if (err >= 0 && seen != SEEN_ALL) {
+		snprintf(why, why_size, "relay_mount: data needs fd=, rootmode=, user_id= and group_id=");
+		err = -EINVAL;
+	}
+	return err < 0 ? err : 0;
+}
+
+static int flag_options(const struct ctl_attach_args *args, FILE *out, char *why, size_t why_size)
+{
+	unsigned long left = args->flags;
+	size_t i;
+
+	if ((left & MS_MGC_MSK) == MS_MGC_VAL)
+		left &= ~(unsigned long)MS_MGC_MSK;
+	for (i = 0; i < sizeof(flag_words) / sizeof(flag_words[0]); i++) {
+		if ((left & flag_words[i].flag) && flag_words[i].word)
+			fprintf(out, "%s,", flag_words[i].word);
+		left &= ~flag_words[i].flag;
+	}
+	if (left) {
+		snprintf(why, why_size, "relay_mount: flags 0x%lx are not for a new mount", left);
+		return -EINVAL;
+	}
+	/* As mount(2): what is not forbidden is allowed.  For others than root -o forbids both by itself. */
+	if (args->uid == 0)
+		fprintf(out, "%s%s", args->flags & MS_NOSUID ? "" : "suid,", args->flags & MS_NODEV ? "" : "dev,");
+	return 0;
+}
+
+int ctl_attach_options(const struct ctl_attach_args *args, char **options, gid_t *gid, char *why, size_t why_size)
+{
+	size_t size;
+	FILE *out;
+	int err;
+
+	*gid = args->gid;
+	if (strcmp(args->type, "fuse") != 0 && (strncmp(args->type, "fuse.", 5) != 0 || !args->type[5])) {
+		snprintf(why, why_size, "relay_mount: type '%s' is not fuse", args->type);
+		return -ENODEV;
+	}
+	if (strchr(args->source, ',') || strchr(args->type, ',')) {
+		snprintf(why, why_size, "relay_mount: a comma in the source or the type");
+		return -EINVAL;
+	}
+	out = open_memstream(options, &size);
+	if (!out)
+		return -ENOMEM;
+	err = flag_options(args, out, why, why_size);
+	if (!err)
+		err = data_options(args, out, gid, why, why_size);
+	if (*args->source)
+		fprintf(out, "fsname=%s,", args->source);
+	if (args->type[4])
+		fprintf(out, "subtype=%s,", args->type + 5);
+	if (fclose(out) != 0 && !err)
+		err = -ENOMEM;
+	/* The last comma is harmless: an empty option is none. */
+	if (err) {
+		free(*options);
+		*options = NULL;
+	}
+	return err;
+}
+
+/* The options as a list that has the word `word`. */
+static bool list_has(const char *list, const char *word)
+{
+	size_t n = strlen(word);
+	const char *at;
+
+	for (at = list; (at = strstr(at, word)) != NULL; at += n) {
+		if ((at == list || at[-1] == ',') && (at[n] == ',' || !at[n]))
+			return true;
+	}
+	return false;
+}
+
+/* What fusermount3 would ask of another user. */
+static int user_check(struct ctl_request *request, const char *target, const char *options)
+{
+	const struct ctl_conn *conn = request->conn;
+	struct mount *mount = NULL;
+	struct ctl_access_conf conf;
+	unsigned count = 0;
+
+	ctl_access_conf_read(&conf, FUSE_CONF);
+	if (list_has(options, "allow_other") && !conf.user_allow_other) {
+		snprintf(request->reason, sizeof(request->reason),
+			 "allow_other is for users only where user_allow_other is set in " FUSE_CONF);
+		return -EPERM;
+	}
+	while ((mount = daemon_mount_next(conn->ctl->daemon, mount)) != NULL) {
+		struct mount_status status;
+
+		mount_status(mount, &status);
+		count += status.uid == conn->uid;
+	}
+	if (count >= conf.mount_max) {
+		snprintf(request->reason, sizeof(request->reason), "uid %u has %u mounts: mount_max in " FUSE_CONF,
+			 conn->uid, count);
+		return -EPERM;
+	}
+	return ctl_access_check(request->fds[1], target, conn->uid, request->reason, sizeof(request->reason));
+}
+
+/* relayd is going to read from it and to wait for it: nothing that a user could have made of anything else. */
+static bool is_channel(int fd)
+{
+	int domain = 0, type = 0;
+	socklen_t size = sizeof(int);
+
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX &&
+	       getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
+}
+
+static int attach_old(struct ctl_request *request, struct mount *mount)
+{
+	const struct ctl_conn *conn = request->conn;
+	struct mount_status status;
+	int err;
+
+	mount_status(mount, &status);
+	if (strcmp(status.mountpoint, request->strings[1]) != 0 || (conn->uid && status.uid != conn->uid)) {
+		snprintf(request->reason, sizeof(request->reason), "%s: is another's mount", request->strings[1]);
+		return -EBUSY;
+	}
+	err = mount_attach(mount, request->fds[0], conn->pid);
+	if (err == -EBUSY) {
+		/* A backend that comes back at once may be here before the news of its death. */
+		err = ctl_pending_attach(request, mount, request->fds[0]);
+		if (!err)
+			request->fds[0] = -1;
+		else if (err == -EBUSY)
+			snprintf(request->reason, sizeof(request->reason), "%s: its backend, pid %d, lives",
+				 status.mountpoint, (int)status.backend_pid);
+		return err;
+	}
+	if (err)
+		return err;
+	request->fds[0] = -1;
+	ctl_reply_status(request->conn, &request->head, 0, mount);
+	return 0;
+}
+
+static int attach_new(struct ctl_request *request, char *options, gid_t gid)
+{
+	const struct ctl_conn *conn = request->conn;
+	const struct mount_config config = {
+		.mountpoint = request->strings[1],
+		.options = options,
+		.uid = conn->uid,
+		.gid = gid,
+	};
+	struct mount *mount;
+	int err;
+
+	if (conn->uid != geteuid()) {
+		err = user_check(request, config.mountpoint, options);
+		if (err)
+			return err;
+	}
+	err = daemon_mount_add(conn->ctl->daemon, &config, &mount, request->reason, sizeof(request->reason));
+	if (err)
+		return err;
+	err = mount_attach(mount, request->fds[0], conn->pid);
+	if (err) {
+		mount_unmount(mount, true);
+		return err;
+	}
+	request->fds[0] = -1;
+	log_info("%s: mounted for process %d (uid %u)", config.mountpoint, (int)conn->pid, conn->uid);
+	ctl_reply_status(request->conn, &request->head, 0, mount);
+	return 0;
+}
+
+int ctl_attach(struct ctl_request *request)
+{
+	const struct relay_ctl_attach *attach = request->body;
+	const struct ctl_conn *conn = request->conn;
+	const struct ctl_attach_args args = {
+		.flags = (unsigned long)le64toh(attach->flags),
+		.source = request->strings[0] ? request->strings[0] : "",
+		.type = request->strings[2],
+		.data = request->strings[3],
+		.uid = conn->uid,
+		.gid = conn->gid,
+	};
+	struct mount *mount;
+	char *options;
+	gid_t gid;
+	int err;
+
+	/* A user's relayd mounts through fusermount3, which makes mounts for this user only. */
+	if (geteuid() != 0 && conn->uid != geteuid()) {
+		snprintf(request->reason, sizeof(request->reason), "this relayd mounts for uid %u alone", geteuid());
+		return -EPERM;
+	}
+	if (request->nfds != RELAY_CTL_ATTACH_FDS || !is_channel(request->fds[0]) || request->strings[1][0] != '/') {
+		snprintf(request->reason, sizeof(request->reason),
+			 "relay_mount: needs a channel, a directory and its absolute path");
+		return -EINVAL;
+	}
+	mount = daemon_mount_find(conn->ctl->daemon, request->strings[1]);
+	if (mount)
+		return attach_old(request, mount);
+	err = ctl_attach_options(&args, &options, &gid, request->reason, sizeof(request->reason));
+	if (err)
+		return err;
+	err = attach_new(request, options, gid);
+	free(options);
+	return err;
+}

@@ -1,0 +1,358 @@
+/*
+ * The commands.  One table has everything that tells one from another: what its
+ * frame must have, who may give it, and what it does.  Handlers get a request
+ * that fits its row, and for a command about one mount the mount, with the right
+ * to it checked.
+ */
+#include "ctl_cmds.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctl_attach.h"
+#include "ctl_client.h"
+#include "ctl_pending.h"
+#include "daemon.h"
+#include "log.h"
+#include "relay/opcodes.h"
+#include "stats.h"
+
+static_assert((int)RELAY_CTL_STOPPED == (int)SUPERVISOR_STOPPED, "state");
+static_assert((int)RELAY_CTL_STARTING == (int)SUPERVISOR_STARTING, "state");
+static_assert((int)RELAY_CTL_RESTORING == (int)SUPERVISOR_RESTORING, "state");
+static_assert((int)RELAY_CTL_REDOING == (int)SUPERVISOR_REDOING, "state");
+static_assert((int)RELAY_CTL_SERVING == (int)SUPERVISOR_SERVING, "state");
+static_assert((int)RELAY_CTL_DRAINING == (int)SUPERVISOR_DRAINING, "state");
+static_assert((int)RELAY_CTL_BACKOFF == (int)SUPERVISOR_BACKOFF, "state");
+static_assert((int)RELAY_CTL_FAILED == (int)SUPERVISOR_FAILED, "state");
+static_assert((int)RELAY_CTL_STATES == (int)SUPERVISOR_STATES, "states");
+static_assert((int)RELAY_CTL_EXIT_SOCKET == (int)EXIT_SOCKET, "exit status");
+
+/* Whose mount it is, or root: the others don't even see it. */
+static bool may_see(const struct ctl_conn *conn, const struct mount *mount)
+{
+	struct mount_status status;
+
+	mount_status(mount, &status);
+	return conn->uid == 0 || conn->uid == status.uid;
+}
+
+void ctl_reply_status(struct ctl_conn *conn, const struct relay_ctl_head *head, uint32_t flags,
+		      const struct mount *mount)
+{
+	struct relay_ctl_frame *frame = &conn->ctl->out;
+	struct relay_ctl_status *out = ctl_reply_begin(conn, head, flags, sizeof(*out));
+	struct mount_status status;
+
+	mount_status(mount, &status);
+	out->state = htole32(status.state);
+	out->incarnation = htole32(status.incarnation);
+	out->backend_pid = htole32((uint32_t)status.backend_pid);
+	out->inflight = htole32(status.inflight);
+	out->uid = htole32(status.uid);
+	out->restarts = htole64(status.restarts);
+	out->redone = htole64(status.redone);
+	out->longest_pause_us = htole64(status.longest_pause_us);
+	relay_internal_ctl_put(frame, &out->name, status.name);
+	relay_internal_ctl_put(frame, &out->mountpoint, status.mountpoint);
+	relay_internal_ctl_put(frame, &out->lane, status.lane);
+	relay_internal_ctl_put(frame, &out->problem, status.problem);
+	ctl_reply_send(conn);
+}
+
+static void reply_done(struct ctl_request *request)
+{
+	ctl_reply_begin(request->conn, &request->head, 0, 0);
+	ctl_reply_send(request->conn);
+}
+
+/* The version is in the header too, where a version that changes this body would say it. */
+static int do_hello(struct ctl_request *request)
+{
+	const struct relay_ctl_hello *hello = request->body;
+	struct relay_ctl_hello_reply *out;
+
+	if (le32toh(hello->version) != RELAY_CTL_VERSION) {
+		snprintf(request->reason, sizeof(request->reason),
+			 "a HELLO for version %u of the protocol; this relayd speaks version %u",
+			 le32toh(hello->version), RELAY_CTL_VERSION);
+		return -EPROTONOSUPPORT;
+	}
+	request->conn->hello = true;
+	out = ctl_reply_begin(request->conn, &request->head, 0, sizeof(*out));
+	out->version = htole32(RELAY_CTL_VERSION);
+	out->pid = htole32((uint32_t)getpid());
+	out->capabilities = htole64(RELAY_CTL_CAP_SOCKET_LANE);
+	relay_internal_ctl_put(&request->conn->ctl->out, &out->software, PACKAGE_VERSION);
+	ctl_reply_send(request->conn);
+	return 0;
+}
+
+static int do_mount(struct ctl_request *request)
+{
+	const struct relay_ctl_mount *body = request->body;
+	const struct ctl_conn *conn = request->conn;
+	const struct mount_config config = {
+		.name = request->strings[0],
+		.mountpoint = request->strings[1],
+		.options = request->strings[2],
+		.backend = request->strings[3],
+		.directory = request->strings[4],
+		.uid = conn->uid,
+		.gid = conn->gid,
+		.shared_store = le32toh(body->flags) & RELAY_CTL_MOUNT_SHARED_STORE,
+		.lives = le32toh(body->lives),
+	};
+	struct mount *mount;
+	int err;
+
+	if (config.mountpoint[0] != '/') {
+		snprintf(request->reason, sizeof(request->reason), "%s: not an absolute path", config.mountpoint);
+		request->exit_status = EXIT_USAGE;
+		return -EINVAL;
+	}
+	/* What it waits in is had before there is anything to wait for. */
+	if (conn->pending >= CTL_PENDING_PER_CONN)
+		return -EAGAIN;
+	err = daemon_mount_add(conn->ctl->daemon, &config, &mount, request->reason, sizeof(request->reason));
+	if (err) {
+		request->exit_status = daemon_exit_status(err);
+		return err;
+	}
+	err = ctl_pending_mount(request, mount);
+	if (err)
+		mount_unmount(mount, true);
+	return err;
+}
+
+static int do_status(struct ctl_request *request)
+{
+	struct ctl_conn *conn = request->conn;
+	struct mount *mount = NULL;
+
+	while ((mount = daemon_mount_next(conn->ctl->daemon, mount)) != NULL) {
+		if (may_see(conn, mount))
+			ctl_reply_status(conn, &request->head, RELAY_CTL_MORE, mount);
+	}
+	reply_done(request);
+	return 0;
+}
+
+static void fill_row(struct relay_ctl_stats_row *row, uint32_t opcode, const struct stats_opcode *counted)
+{
+	const struct relay_op *op = relay_op_get(opcode);
+
+	snprintf(row->name, sizeof(row->name), "%s", op ? op->name : "?");
+	row->opcode = htole32(opcode);
+	row->count = htole64(counted->count);
+	row->errors = htole64(counted->errors);
+	row->p50_us = htole64(stats_percentile(counted, 50));
+	row->p90_us = htole64(stats_percentile(counted, 90));
+	row->p99_us = htole64(stats_percentile(counted, 99));
+	row->max_us = htole64(stats_percentile(counted, 100));
+}
+
+static int do_stats(struct ctl_request *request)
+{
+	const struct stats *stats = mount_stats(request->mount);
+	struct relay_ctl_frame *frame = &request->conn->ctl->out;
+	struct relay_ctl_stats *out = ctl_reply_begin(request->conn, &request->head, 0, sizeof(*out));
+	struct relay_ctl_stats_row *row;
+	struct mount_status status;
+	uint32_t opcode, rows = 0;
+
+	out->restarts = htole64(stats->restarts);
+	out->redone = htole64(stats->redone);
+	out->resent = htole64(stats->resent);
+	out->poisoned = htole64(stats->poisoned);
+	out->abandoned = htole64(stats->abandoned);
+	out->bad_replies = htole64(stats->bad_replies);
+	out->longest_pause_us = htole64(stats->longest_pause_us);
+	out->last_pause_us = htole64(stats->last_pause_us);
+	out->row_size = htole32(sizeof(*row));
+	out->rows_offset = htole32(frame->size);
+	for (opcode = 0; opcode < RELAY_OPCODE_MAX; opcode++) {
+		if (!stats->opcodes[opcode].count)
+			continue;
+		row = relay_internal_ctl_room(frame, sizeof(*row));
+		if (!row)
+			break;
+		fill_row(row, opcode, &stats->opcodes[opcode]);
+		rows++;
+	}
+	out->rows = htole32(rows);
+	mount_status(request->mount, &status);
+	relay_internal_ctl_put(frame, &out->name, status.name);
+	relay_internal_ctl_put(frame, &out->mountpoint, status.mountpoint);
+	ctl_reply_send(request->conn);
+	return 0;
+}
+
+static int do_wait(struct ctl_request *request)
+{
+	const struct relay_ctl_wait *wait = request->body;
+
+	return ctl_pending_wait(request, request->mount, le32toh(wait->states), le32toh(wait->incarnation),
+				le32toh(wait->timeout_ms));
+}
+
+static int do_restart(struct ctl_request *request)
+{
+	int err = mount_restart(request->mount);
+
+	if (err == -EINVAL)
+		snprintf(request->reason, sizeof(request->reason),
+			 "relayd has no command for this mount's backend, which comes by itself");
+	if (err)
+		return err;
+	ctl_reply_status(request->conn, &request->head, 0, request->mount);
+	return 0;
+}
+
+static int do_unmount(struct ctl_request *request)
+{
+	const struct relay_ctl_unmount *unmount = request->body;
+	int err;
+
+	err = ctl_pending_unmount(request, request->mount, le32toh(unmount->flags) & RELAY_CTL_UNMOUNT_FORCE);
+	if (err == -EBUSY)
+		snprintf(request->reason, sizeof(request->reason),
+			 "files are open there (--force unmounts nevertheless)");
+	return err;
+}
+
+/* ---- the table ---------------------------------------------------------- */
+
+/* clang-format off */
+/* Where a string's place is told, in the frame. */
+#define STRING(body, member, required_)                                                                                \
+	{.at = sizeof(struct relay_ctl_header) + offsetof(struct body, member), .required = (required_)}
+
+static const struct ctl_command commands[RELAY_CTL_TYPES] = {
+	[RELAY_CTL_HELLO] = {
+		.name = "HELLO",
+		.fixed = sizeof(struct relay_ctl_hello),
+		.rule = CTL_RULE_ANYONE,
+		.handle = do_hello,
+	},
+	[RELAY_CTL_MOUNT] = {
+		.name = "MOUNT",
+		.fixed = sizeof(struct relay_ctl_mount),
+		.rule = CTL_RULE_DAEMON,
+		.strings = {
+			STRING(relay_ctl_mount, name, false),
+			STRING(relay_ctl_mount, mountpoint, true),
+			STRING(relay_ctl_mount, options, false),
+			STRING(relay_ctl_mount, backend, true),
+			STRING(relay_ctl_mount, directory, false),
+		},
+		.handle = do_mount,
+	},
+	[RELAY_CTL_ATTACH] = {
+		.name = "ATTACH",
+		.fixed = sizeof(struct relay_ctl_attach),
+		.rule = CTL_RULE_ANYONE,
+		.strings = {
+			STRING(relay_ctl_attach, source, false),
+			STRING(relay_ctl_attach, target, true),
+			STRING(relay_ctl_attach, type, true),
+			STRING(relay_ctl_attach, data, true),
+		},
+		.handle = ctl_attach,
+	},
+	[RELAY_CTL_STATUS] = {
+		.name = "STATUS",
+		.fixed = 0,
+		.rule = CTL_RULE_ANYONE,
+		.handle = do_status,
+	},
+	[RELAY_CTL_STATS] = {
+		.name = "STATS",
+		.fixed = sizeof(struct relay_ctl_select),
+		.rule = CTL_RULE_OWNER,
+		.strings = {STRING(relay_ctl_select, mount, true)},
+		.handle = do_stats,
+	},
+	[RELAY_CTL_WAIT] = {
+		.name = "WAIT",
+		.fixed = sizeof(struct relay_ctl_wait),
+		.rule = CTL_RULE_OWNER,
+		.strings = {STRING(relay_ctl_wait, mount, true)},
+		.handle = do_wait,
+	},
+	[RELAY_CTL_RESTART] = {
+		.name = "RESTART",
+		.fixed = sizeof(struct relay_ctl_select),
+		.rule = CTL_RULE_OWNER,
+		.strings = {STRING(relay_ctl_select, mount, true)},
+		.handle = do_restart,
+	},
+	[RELAY_CTL_UNMOUNT] = {
+		.name = "UNMOUNT",
+		.fixed = sizeof(struct relay_ctl_unmount),
+		.rule = CTL_RULE_OWNER,
+		.strings = {STRING(relay_ctl_unmount, mount, true)},
+		.handle = do_unmount,
+	},
+};
+/* clang-format on */
+
+const struct ctl_command *ctl_command_get(uint16_t type)
+{
+	if (type >= RELAY_CTL_TYPES || !commands[type].name)
+		return NULL;
+	return &commands[type];
+}
+
+/* Returns 0 with request->mount where the command is about one, or a negative errno. */
+static int check_rule(struct ctl_request *request)
+{
+	const struct ctl_conn *conn = request->conn;
+
+	switch (request->command->rule) {
+	case CTL_RULE_ANYONE:
+		return 0;
+	case CTL_RULE_DAEMON:
+		if (conn->uid == geteuid())
+			return 0;
+		snprintf(request->reason, sizeof(request->reason),
+			 "this relayd starts backends for uid %u alone: run one of your own", geteuid());
+		return -EPERM;
+	case CTL_RULE_OWNER:
+		request->mount = daemon_mount_find(conn->ctl->daemon, request->strings[0]);
+		if (!request->mount) {
+			snprintf(request->reason, sizeof(request->reason), "%s: no such mount", request->strings[0]);
+			return -ENOENT;
+		}
+		if (may_see(conn, request->mount))
+			return 0;
+		snprintf(request->reason, sizeof(request->reason), "%s: not a mount of yours", request->strings[0]);
+		return -EPERM;
+	}
+	return -EPERM;
+}
+
+int ctl_command_run(struct ctl_request *request, const char **why)
+{
+	struct ctl_conn *conn = request->conn;
+	int err;
+
+	err = check_rule(request);
+	if (err == -EPERM)
+		log_warning("control socket: process %d (uid %u): %s: %s", (int)conn->pid, conn->uid,
+			    request->command->name, request->reason);
+	if (!err)
+		err = request->command->handle(request);
+	/* A client of another version cannot be talked to any further. */
+	if (err == -EPROTONOSUPPORT && !conn->hello) {
+		*why = request->reason;
+		return err;
+	}
+	if (err)
+		ctl_reply_error(conn, &request->head, err, request->exit_status,
+				*request->reason ? request->reason : strerror(-err));
+	return 0;
+}

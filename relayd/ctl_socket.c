@@ -1,0 +1,197 @@
+/*
+ * The socket's file.  Whoever holds the lock beside it may replace the file; a
+ * relayd holds it from before the socket is there until after it is gone, so two
+ * that start at once never take each other's socket for a stale one.
+ *
+ * A relayd dying here leaves a socket that nobody listens to and a lock file that
+ * nobody has locked: the next one takes both over.
+ */
+#include "ctl_socket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* How long a relayd that has the lock may take to serve the socket or to be gone. */
+#define PATIENCE_TRIES 200
+#define PATIENCE_NS 10000000L
+
+static bool is_root(void)
+{
+	return geteuid() == 0;
+}
+
+static void lock_path(const struct ctl_socket *ctl, char *path, size_t size)
+{
+	snprintf(path, size, "%s.lock", ctl->address.sun_path);
+}
+
+/* One level: what is above it is the system's. */
+static int directory_make(const char *path)
+{
+	char copy[sizeof(((struct sockaddr_un *)0)->sun_path)];
+
+	strcpy(copy, path);
+	if (mkdir(dirname(copy), is_root() ? 0755 : 0700) < 0 && errno != EEXIST)
+		return -errno;
+	return 0;
+}
+
+/* Returns 0, -EAGAIN while another has it, or another negative errno. */
+static int lock_take(struct ctl_socket *ctl)
+{
+	char path[sizeof(ctl->address.sun_path) + sizeof(".lock")];
+	struct stat ours, there;
+	int err = 0;
+
+	lock_path(ctl, path, sizeof(path));
+	ctl->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (ctl->lock_fd < 0)
+		return -errno;
+	if (flock(ctl->lock_fd, LOCK_EX | LOCK_NB) < 0)
+		err = errno == EWOULDBLOCK ? -EAGAIN : -errno;
+	/* Its last holder may have removed the file that we have just locked. */
+	else if (fstat(ctl->lock_fd, &ours) < 0 || stat(path, &there) < 0 || ours.st_ino != there.st_ino ||
+		 ours.st_dev != there.st_dev)
+		err = -EAGAIN;
+	if (err) {
+		close(ctl->lock_fd);
+		ctl->lock_fd = -1;
+	}
+	return err;
+}
+
+/* Does anybody answer there?  Returns 1, 0 if not, or a negative errno. */
+static int socket_probe(const struct ctl_socket *ctl)
+{
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = connect(fd, (const struct sockaddr *)&ctl->address, sizeof(ctl->address)) < 0 ? errno : 0;
+	close(fd);
+	switch (err) {
+	case 0:
+	case EAGAIN:	 /* its queue is full */
+	case EPROTOTYPE: /* it is somebody else's, of another kind */
+		return 1;
+	case ENOENT:
+	case ECONNREFUSED:
+		return 0;
+	default:
+		return -err;
+	}
+}
+
+/* Waits for the lock or for a living relayd. */
+static int lock_wait(struct ctl_socket *ctl)
+{
+	const struct timespec pause = {.tv_nsec = PATIENCE_NS};
+	int err = -EAGAIN;
+	int i;
+
+	for (i = 0; i < PATIENCE_TRIES; i++) {
+		err = lock_take(ctl);
+		if (err != -EAGAIN)
+			return err;
+		err = socket_probe(ctl);
+		if (err)
+			return err > 0 ? -EADDRINUSE : err;
+		nanosleep(&pause, NULL);
+	}
+	return -EADDRINUSE;
+}
+
+/* With the lock held: removes a socket that nobody listens to. */
+static int stale_remove(const struct ctl_socket *ctl)
+{
+	struct stat st;
+	int n;
+
+	if (lstat(ctl->address.sun_path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	n = socket_probe(ctl);
+	if (n)
+		return n > 0 ? -EADDRINUSE : n;
+	return unlink(ctl->address.sun_path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static int socket_listen(struct ctl_socket *ctl)
+{
+	mode_t old;
+	int err = 0;
+
+	ctl->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (ctl->fd < 0)
+		return -errno;
+	/* Nobody else's until it listens: who may connect is decided by the file's mode. */
+	old = umask(0177);
+	if (bind(ctl->fd, (struct sockaddr *)&ctl->address, sizeof(ctl->address)) < 0)
+		err = -errno;
+	umask(old);
+	if (err)
+		return err;
+	if (listen(ctl->fd, 128) < 0 || (is_root() && chmod(ctl->address.sun_path, 0666) < 0)) {
+		err = -errno;
+		unlink(ctl->address.sun_path);
+	}
+	return err;
+}
+
+/* Removes the lock's file while it is locked: see lock_take(). */
+static void lock_drop(struct ctl_socket *ctl)
+{
+	char path[sizeof(ctl->address.sun_path) + sizeof(".lock")];
+
+	if (ctl->lock_fd < 0)
+		return;
+	lock_path(ctl, path, sizeof(path));
+	unlink(path);
+	close(ctl->lock_fd);
+	ctl->lock_fd = -1;
+}
+
+int ctl_socket_open(struct ctl_socket *ctl, const char *path)
+{
+	int err;
+
+	*ctl = (struct ctl_socket){.fd = -1, .lock_fd = -1, .address = {.sun_family = AF_UNIX}};
+	if (strlen(path) >= sizeof(ctl->address.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(ctl->address.sun_path, path);
+	err = directory_make(path);
+	if (!err)
+		err = lock_wait(ctl);
+	if (!err)
+		err = stale_remove(ctl);
+	if (!err)
+		err = socket_listen(ctl);
+	if (err) {
+		if (ctl->fd >= 0)
+			close(ctl->fd);
+		ctl->fd = -1;
+		lock_drop(ctl);
+	}
+	return err;
+}
+
+void ctl_socket_close(struct ctl_socket *ctl)
+{
+	if (ctl->fd < 0)
+		return;
+	unlink(ctl->address.sun_path);
+	close(ctl->fd);
+	ctl->fd = -1;
+	lock_drop(ctl);
+}
