@@ -97,10 +97,12 @@ struct dispatch {
 	_Atomic bool reader_ended;
 	bool running;
 
+	/* Open: requests go to the channel.  Opened under `lock`, shut without it. */
+	_Atomic bool gate;
+
 	/* `lock` guards these, and is held while the reader sends. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	bool gate; /* open: requests go to the channel */
 	_Atomic bool stop;
 	int channel;	   /* -1: none.  The main thread's to set and close. */
 	uint32_t serial;   /* counts channels, so that the replier knows a new one */
@@ -143,7 +145,10 @@ unsigned dispatch_events_take(struct dispatch *dispatch);
  */
 int dispatch_channel_begin(struct dispatch *dispatch, int channel, uint32_t incarnation);
 
-/* Shuts the gate: nothing more is sent.  Unblocks a send if the channel was shut down. */
+/*
+ * Shuts the gate: nothing more is sent but what is being sent.  Waits for nothing:
+ * the reader may be held up by a backend that takes nothing any more.
+ */
 void dispatch_gate_shut(struct dispatch *dispatch);
 
 /*
@@ -172,7 +177,7 @@ bool dispatch_gate_open(struct dispatch *dispatch);
 
 /*
  * Answers EINTR for callers that are dying, so that they end though no backend is
- * there.  Only while the gate is shut and no channel is served.
+ * there.  Only while the gate is shut.
  */
 void dispatch_sweep(struct dispatch *dispatch);
 

@@ -43,9 +43,7 @@ int dispatch_channel_begin(struct dispatch *dispatch, int channel, uint32_t inca
 
 void dispatch_gate_shut(struct dispatch *dispatch)
 {
-	pthread_mutex_lock(&dispatch->lock);
-	dispatch->gate = false;
-	pthread_mutex_unlock(&dispatch->lock);
+	atomic_store(&dispatch->gate, false);
 }
 
 /* Delivers the reply that the slot holds.  Returns false if it holds none that can be true. */
@@ -78,6 +76,10 @@ static bool stored_deliver(struct dispatch *dispatch, uint32_t slot)
 
 void dispatch_channel_end(struct dispatch *dispatch, bool own_fault)
 {
+	/* Once the lock was had with the gate shut, the reader is past its last send. */
+	pthread_mutex_lock(&dispatch->lock);
+	dispatch->channel = -1;
+	pthread_mutex_unlock(&dispatch->lock);
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++) {
 		struct inflight *r = &dispatch->inflight[slot];
 
@@ -92,9 +94,6 @@ void dispatch_channel_end(struct dispatch *dispatch, bool own_fault)
 		r->delivered = true;
 		atomic_store(&r->state, INFLIGHT_WAITING);
 	}
-	pthread_mutex_lock(&dispatch->lock);
-	dispatch->channel = -1;
-	pthread_mutex_unlock(&dispatch->lock);
 }
 
 bool dispatch_redo_suspects(const struct dispatch *dispatch)
@@ -205,7 +204,7 @@ bool dispatch_gate_open(struct dispatch *dispatch)
 		waited = waited || slot < dispatch->journal->map.large;
 		redo_send(dispatch, slot);
 	}
-	dispatch->gate = true;
+	atomic_store(&dispatch->gate, true);
 	pthread_cond_broadcast(&dispatch->changed);
 	pthread_mutex_unlock(&dispatch->lock);
 	return waited;

@@ -73,11 +73,10 @@ static void on_sweep(struct loop_timer *timer)
 {
 	struct supervisor *s = (struct supervisor *)((char *)timer - offsetof(struct supervisor, sweep));
 
-	/* Not while a channel is served: the replier owns its requests then. */
-	if (s->channel < 0)
-		dispatch_sweep(s->dispatch);
-	if (s->state != SUPERVISOR_SERVING)
-		loop_timer_start(s->loop, &s->sweep, SWEEP_MS, on_sweep);
+	if (s->state == SUPERVISOR_SERVING)
+		return;
+	dispatch_sweep(s->dispatch);
+	loop_timer_start(s->loop, &s->sweep, SWEEP_MS, on_sweep);
 }
 
 /* ---- the process -------------------------------------------------------- */
@@ -354,7 +353,8 @@ static void life_end(struct supervisor *s)
 static enum supervisor_state do_died(struct supervisor *s)
 {
 	uint64_t served = s->serving_ns ? dispatch_now_ns() - s->serving_ns : 0;
-	uint32_t delay = backoff_delay(&s->backoff, s->serving_ns && (s->wanted || served > (s->own_fault ? HEALTHY_FAULT_NS : HEALTHY_KILLED_NS)));
+	bool healthy = served > (s->own_fault ? HEALTHY_FAULT_NS : HEALTHY_KILLED_NS);
+	uint32_t delay = backoff_delay(&s->backoff, healthy || s->wanted);
 
 	life_end(s);
 	if (s->stopping)
