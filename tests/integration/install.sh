@@ -53,7 +53,7 @@ check "the example is in the man page" grep -q relay_serve "$tmp/empty.c"
 compile()
 {
 	# shellcheck disable=SC2086,SC2046 # lists of options
-	${CC:-cc} ${SANITIZE_CFLAGS:-} -std=c11 -Wall -Wextra -Werror -o "$tmp/empty" "$tmp/empty.c" \
+	${CC:-cc} ${SANITIZE_CFLAGS:-} -Wall -Wextra -Werror -o "$tmp/empty" "$tmp/empty.c" \
 		$(pkg-config --cflags --libs relay)
 }
 check "it is compiled with what pkg-config says" compile
@@ -63,6 +63,9 @@ PATH=$bindir:$PATH
 relayd_start --backend "$tmp/empty"
 check "it is mounted by the installed relayd" test "$(stat -c %F "$mnt")" = directory
 check "a name that is not there" test ! -e "$mnt/none"
+check "it has no files" test -z "$(ls "$mnt")"
+kill_backend
+check "it has none in its second life" test -z "$(ls "$mnt")"
 relayd_stop
 
 run_make uninstall
