@@ -1,0 +1,264 @@
+/*
+ * The kill matrix: for every opcode with a reply, the backend is killed at each
+ * named point of a request's way (librelay/crash.h), and what the application
+ * sees, what is in the store and how many times it happened have to be what they
+ * are in a plain directory.
+ *
+ * One mount serves the whole matrix, with timeouts of 0, so that the kernel asks
+ * for everything.  A cell arms its deaths in the crash file, runs the scenario,
+ * and waits for the mount to serve again in the incarnation that so many deaths
+ * lead to: neither one more nor one less.
+ *
+ * The columns: the five points; then two deaths on one request, at the same point
+ * or at two; then one whose successor dies while it takes its place; then deaths
+ * within what some requests have more of: leaving a descriptor with relayd, and
+ * rolling state back.  Points that an opcode does not have are shown as '-' and are
+ * not cells: INIT has no slot in the journal.
+ *
+ *	matrix [--only TEXT] [--fast]	scenarios whose name has TEXT; the five points only
+ */
+#include "matrix.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "../lib/check.h"
+
+const struct matrix_column matrix_columns[] = {
+	{"received", {"received"}},
+	{"prerecorded", {"prerecorded"}},
+	{"applied", {"applied"}},
+	{"stored", {"stored"}},
+	{"sent", {"sent"}},
+	{"received twice", {"received", "received"}},
+	{"prerecorded twice", {"prerecorded", "prerecorded"}},
+	{"applied twice", {"applied", "applied"}},
+	{"received, applied", {"received", "applied"}},
+	{"prerecorded, applied", {"prerecorded", "applied"}},
+	{"applied, stored", {"applied", "stored"}},
+	{"applied, next in INIT", {"applied", "INIT received"}},
+	{"stored, next in INIT", {"stored", "INIT applied"}},
+	{"applied, next in rollback", {"applied", "INIT rollback"}},
+	{"descriptor kept", {"KEEP kept"}},
+};
+
+static unsigned columns = sizeof(matrix_columns) / sizeof(matrix_columns[0]);
+static unsigned cells;
+static unsigned passed;
+static unsigned cell_number;
+
+/* The line being printed. */
+static char line_name[128];
+static char line_marks[64];
+static unsigned line_column;
+
+static struct relayd relayd;
+static char reference_dir[128];
+static int plan_fd;
+
+void matrix_line_begin(const char *opcode, const char *what)
+{
+	snprintf(line_name, sizeof(line_name), "%s%s%s", opcode, *what ? " " : "", what);
+	line_column = 0;
+}
+
+void matrix_cell(bool reached, bool ok, const char *why)
+{
+	const char *label = matrix_columns[line_column].label;
+
+	line_marks[line_column] = !ok ? 'F' : reached ? '.' : '-';
+	line_column++;
+	if (!ok)
+		printf("FAIL %s, %s: %s\n", line_name, label, why);
+	if (reached || !ok) {
+		cells++;
+		passed += ok;
+	}
+}
+
+void matrix_line_end(void)
+{
+	printf("%-34s", line_name);
+	for (unsigned i = 0; i < line_column; i++)
+		printf(" %c", line_marks[i]);
+	putchar('\n');
+	fflush(stdout);
+}
+
+static void print_head(void)
+{
+	for (unsigned i = 0; i < columns; i++) {
+		printf("%-34s", i ? "" : "the backend is killed at");
+		for (unsigned j = 0; j < i; j++)
+			fputs(" |", stdout);
+		printf(" %s\n", matrix_columns[i].label);
+	}
+}
+
+/* Nothing of the scenario before is on its way any more: a reply is behind what was sent before it. */
+static bool is_quiet(void *arg)
+{
+	struct relayd_status status;
+	struct statvfs fs;
+
+	(void)arg;
+	return statvfs(relayd.mnt, &fs) == 0 && relayd_status(&relayd, &status) && status.inflight == 0 &&
+	       strcmp(status.state, "SERVING") == 0;
+}
+
+static bool is_fired(void *arg)
+{
+	return place_fired(arg);
+}
+
+/* The lines of the crash file for a column; returns the number of deaths. */
+static unsigned plan_write(char *plan, size_t size, const char *opcode, const struct matrix_column *column)
+{
+	unsigned deaths = 0;
+	size_t length = 0;
+
+	plan[0] = '\0';
+	for (unsigned i = 0; i < MATRIX_POINTS && column->points[i]; i++) {
+		const char *point = column->points[i];
+		bool complete = strchr(point, ' ') != NULL;
+
+		length += (size_t)snprintf(plan + length, size - length, "%s%s%s 1\n", complete ? "" : opcode,
+					   complete ? "" : " ", point);
+		deaths++;
+	}
+	return deaths;
+}
+
+/*
+ * A cell whose deaths did not come: fine if the opcode has no such point.  INIT is
+ * answered without a slot; and not every request leaves a descriptor or changes
+ * state.
+ */
+static void cell_unreached(const struct matrix_scenario *scenario, const struct matrix_column *column)
+{
+	bool fine = strcmp(scenario->opcode, "INIT") == 0 && strcmp(column->label, "received") != 0 &&
+		    strcmp(column->label, "applied") != 0 && strcmp(column->label, "sent") != 0;
+
+	for (unsigned i = 0; i < MATRIX_POINTS && column->points[i]; i++)
+		fine |= strcmp(column->points[i], "KEEP kept") == 0 || strcmp(column->points[i], "INIT rollback") == 0;
+	matrix_cell(false, fine, "the backend did not die at this point");
+}
+
+static void cell_run(const struct matrix_scenario *scenario, const struct matrix_column *column,
+		     const struct text *wanted)
+{
+	struct place place = {.relayd = &relayd, .plan_fd = plan_fd};
+	struct relayd_status before;
+	struct relayd_status after = {0};
+	char plan[128];
+	char where[1024];
+	unsigned deaths;
+	bool fired;
+
+	snprintf(place.direct, sizeof(place.direct), "%s/%u", relayd.store, ++cell_number);
+	snprintf(place.path, sizeof(place.path), "%s/%u", relayd.mnt, cell_number);
+	deaths = plan_write(plan, sizeof(plan), scenario->opcode, column) + scenario->kills;
+	place.plan = plan;
+	place_begin(&place, scenario);
+	if (!check_until(is_quiet, NULL, 10000))
+		check_abort("the mount does not come to rest before %s, %s", line_name, column->label);
+	relayd_status(&relayd, &before);
+
+	place_run(&place, scenario);
+	/* A RELEASE is still on its way when the application has gone. */
+	fired = check_until(is_fired, &place, 300);
+	if (!fired && ftruncate(plan_fd, 0) < 0)
+		check_abort("the crash file: %s", strerror(errno));
+	if (!relayd_wait(&relayd, before.incarnation + (fired ? deaths : scenario->kills), 20000) ||
+	    !check_until(is_quiet, NULL, 10000)) {
+		relayd_log_show(&relayd);
+		check_abort("the mount does not serve again after %s, %s", line_name, column->label);
+	}
+	relayd_status(&relayd, &after);
+	place_end(&place);
+	if (!fired)
+		cell_unreached(scenario, column);
+	else if (after.incarnation != before.incarnation + deaths) {
+		snprintf(where, sizeof(where), "%u deaths instead of %u", after.incarnation - before.incarnation, deaths);
+		matrix_cell(true, false, where);
+	} else {
+		bool same = text_same(wanted, &place.log, where, sizeof(where));
+
+		matrix_cell(true, same, where);
+	}
+	place_free(&place);
+}
+
+static void scenario_run(const struct matrix_scenario *scenario)
+{
+	struct place reference = {.plan_fd = -1};
+
+	snprintf(reference.direct, sizeof(reference.direct), "%s/%u", reference_dir, ++cell_number);
+	snprintf(reference.path, sizeof(reference.path), "%s", reference.direct);
+	place_begin(&reference, scenario);
+	place_run(&reference, scenario);
+	place_end(&reference);
+	matrix_line_begin(scenario->opcode, scenario->what);
+	for (unsigned i = 0; i < columns; i++)
+		cell_run(scenario, &matrix_columns[i], &reference.log);
+	matrix_line_end();
+	place_free(&reference);
+}
+
+static void list_run(const struct matrix_scenario *list, const char *only)
+{
+	for (const struct matrix_scenario *scenario = list; scenario->opcode; scenario++) {
+		char name[128];
+
+		snprintf(name, sizeof(name), "%s %s", scenario->opcode, scenario->what);
+		if (!only || strstr(name, only))
+			scenario_run(scenario);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const char *const extra[] = {"-o", "allow_other,suid,dev", NULL};
+	const char *only = NULL;
+	char backend[PATH_MAX + 128];
+	char plan_path[128];
+
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], "--fast") == 0)
+			columns = 5;
+		else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
+			only = argv[++i];
+	check_requires_fuse();
+	umask(022);
+	relayd_init(&relayd);
+	snprintf(reference_dir, sizeof(reference_dir), "%s/reference", relayd.dir);
+	snprintf(plan_path, sizeof(plan_path), "%s/plan", relayd.dir);
+	plan_fd = open(plan_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (plan_fd < 0 || mkdir(reference_dir, 0755) < 0)
+		check_abort("%s: %s", relayd.dir, strerror(errno));
+	setenv("RELAY_CRASH_FILE", plan_path, 1);
+	snprintf(backend, sizeof(backend), "%s --source %s --timeout 0",
+		 relayd_program("fs/fsserver/fsserver-crash"), relayd.store);
+	relayd_spawn(&relayd, backend, extra);
+	if (!relayd_wait(&relayd, 1, 20000)) {
+		relayd_log_show(&relayd);
+		check_abort("the mount does not serve");
+	}
+
+	print_head();
+	list_run(matrix_names, only);
+	list_run(matrix_data, only);
+	list_run(matrix_meta, only);
+	list_run(matrix_locks, only);
+	matrix_raw_run(only, columns);
+	printf("%u cells passed of %u\n", passed, cells);
+	check(passed == cells && cells > 0, "each death leaves what the application would have seen without it");
+	check(relayd_stop(&relayd), "relayd ends in order and leaves nothing behind");
+	return check_end();
+}
