@@ -49,8 +49,18 @@ relayd_librelayd_la_SOURCES = \
 	relayd/stats.h \
 	relayd/supervisor.c \
 	relayd/supervisor.h
-relayd_librelayd_la_LIBADD = $(EV_LIBS) $(JANSSON_LIBS)
+relayd_librelayd_la_LIBADD = $(EV_LIBS)
 
 bin_PROGRAMS += relayd/relayd
 relayd_relayd_SOURCES = relayd/main.c
 relayd_relayd_LDADD = relayd/librelayd.la librelay/librelay_core.la
+
+bin_PROGRAMS += relayd/relayctl
+relayd_relayctl_SOURCES = \
+	relayd/relayctl.c \
+	relayd/relayctl.h \
+	relayd/relayctl_json.c \
+	relayd/relayctl_mounts.c \
+	relayd/relayctl_table.c \
+	relayd/relayctl_text.c
+relayd_relayctl_LDADD = relayd/librelayd.la librelay/librelay_core.la $(JANSSON_LIBS)
