@@ -14,6 +14,7 @@ librelay_sources = \
 	librelay/internal.h \
 	librelay/journal_map.c \
 	librelay/keep.c \
+	librelay/mount.c \
 	librelay/notify.c \
 	librelay/opcodes.c \
 	librelay/reply.c \
