@@ -290,7 +290,7 @@ int relay_internal_ctl_mount(const char *path, const struct relay_ctl_mount_args
 	*exit_status = RELAY_CTL_EXIT_SOCKET;
 	err = relay_internal_ctl_open(&client, path, why, why_size);
 	if (err)
-		return err;
+		return err == -ENOENT || err == -ECONNREFUSED || err == -ECONNRESET ? -EAGAIN : err;
 	mount = relay_internal_ctl_command(client, RELAY_CTL_MOUNT, sizeof(*mount));
 	mount->flags = htole32(args->shared_store ? RELAY_CTL_MOUNT_SHARED_STORE : 0);
 	mount->lives = htole32(args->lives);
@@ -301,7 +301,7 @@ int relay_internal_ctl_mount(const char *path, const struct relay_ctl_mount_args
 	relay_internal_ctl_put(&client->frame, &mount->directory, args->directory);
 	err = relay_internal_ctl_call(client, NULL, 0, NULL, why, why_size, exit_status);
 	if (err && !*exit_status)
-		*exit_status = err == -ECONNRESET || err == -EPROTO ? RELAY_CTL_EXIT_SOCKET : 1;
+		*exit_status = err == -EPROTO ? RELAY_CTL_EXIT_SOCKET : 1;
 	relay_internal_ctl_close(client);
-	return err;
+	return err == -ECONNRESET ? -EAGAIN : err;
 }

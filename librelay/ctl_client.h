@@ -85,9 +85,9 @@ struct relay_ctl_mount_args {
 /*
  * Asks the relayd at exactly this path for a mount, and waits until it serves.
  *
- * Returns 0, or a negative errno with a sentence in why and the exit status for
- * relayd in *exit_status (never 0).  -ECONNREFUSED, -ENOENT and -ECONNRESET: the
- * relayd there has ended meanwhile; the socket may be free now.
+ * Returns 0; -EAGAIN if the relayd there has ended meanwhile, so that the socket may
+ * be free now; or another negative errno with a sentence in why and the exit status
+ * for relayd in *exit_status (never 0).
  */
 int relay_internal_ctl_mount(const char *path, const struct relay_ctl_mount_args *args, char *why, size_t why_size,
 			     unsigned *exit_status);

@@ -250,9 +250,6 @@ static int attach_old(struct ctl_request *request, struct mount *mount)
 		err = ctl_pending_attach(request, mount, request->fds[0]);
 		if (!err)
 			request->fds[0] = -1;
-		else if (err == -EBUSY)
-			snprintf(request->reason, sizeof(request->reason), "%s: its backend, pid %d, lives",
-				 status.mountpoint, (int)status.backend_pid);
 		return err;
 	}
 	if (err)

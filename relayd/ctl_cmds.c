@@ -116,7 +116,7 @@ static int do_mount(struct ctl_request *request)
 	}
 	/* What it waits in is had before there is anything to wait for. */
 	if (conn->pending >= CTL_PENDING_PER_CONN)
-		return -EAGAIN;
+		return -ENOBUFS;
 	err = daemon_mount_add(conn->ctl->daemon, &config, &mount, request->reason, sizeof(request->reason));
 	if (err) {
 		request->exit_status = daemon_exit_status(err);
@@ -341,18 +341,19 @@ int ctl_command_run(struct ctl_request *request, const char **why)
 	int err;
 
 	err = check_rule(request);
+	if (!err)
+		err = request->command->handle(request);
+	if (err && !*request->reason)
+		snprintf(request->reason, sizeof(request->reason), "%s", strerror(-err));
 	if (err == -EPERM)
 		log_warning("control socket: process %d (uid %u): %s: %s", (int)conn->pid, conn->uid,
 			    request->command->name, request->reason);
-	if (!err)
-		err = request->command->handle(request);
 	/* A client of another version cannot be talked to any further. */
 	if (err == -EPROTONOSUPPORT && !conn->hello) {
 		*why = request->reason;
 		return err;
 	}
 	if (err)
-		ctl_reply_error(conn, &request->head, err, request->exit_status,
-				*request->reason ? request->reason : strerror(-err));
+		ctl_reply_error(conn, &request->head, err, request->exit_status, request->reason);
 	return 0;
 }

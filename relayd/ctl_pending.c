@@ -9,17 +9,15 @@
 #include "ctl_pending.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "ctl_cmds.h"
 #include "mount.h"
 
-/* relayd learns of a death within milliseconds: this is for a process that won't go. */
-#define ATTACH_PATIENCE_MS 5000u
+/* A backend that was killed is gone, and relayd knows of it, within milliseconds. */
+#define ATTACH_PATIENCE_MS 1000u
 
 struct ctl_pending {
 	struct ctl_pending *next;
@@ -31,6 +29,7 @@ struct ctl_pending {
 	struct loop_timer timer;
 	uint32_t states; /* WAIT: mask, and the least incarnation */
 	uint32_t incarnation;
+	bool force;  /* UNMOUNT */
 	int channel; /* ATTACH: owned until attached; -1 */
 };
 
@@ -38,7 +37,8 @@ struct kind {
 	/* Looks whether it is time; answers then and returns true. */
 	bool (*look)(struct ctl_pending *pending);
 	int gone; /* the answer when the mount ends: 0 is success */
-	int late; /* and when the time is over */
+	int late; /* and when the time is over, where there is one */
+	const char *late_reason;
 };
 
 static void pending_end(struct ctl_pending *pending)
@@ -67,6 +67,12 @@ static void answer_error(struct ctl_pending *pending, int err, unsigned exit_sta
 	ctl_reply_error(pending->conn, &pending->head, err, exit_status, *reason ? reason : strerror(-err));
 }
 
+static void answer_done(struct ctl_pending *pending)
+{
+	ctl_reply_begin(pending->conn, &pending->head, 0, 0);
+	ctl_reply_send(pending->conn);
+}
+
 static bool look_wait(struct ctl_pending *pending)
 {
 	struct mount_status status;
@@ -78,10 +84,19 @@ static bool look_wait(struct ctl_pending *pending)
 	return true;
 }
 
+/* The end of the mount is told otherwise.  What is detached by force may live for long. */
 static bool look_unmount(struct ctl_pending *pending)
 {
-	(void)pending; /* only its end is of interest */
-	return false;
+	struct mount_status status;
+
+	mount_status(pending->mount, &status);
+	if (status.unmount_error)
+		answer_error(pending, status.unmount_error, 0, "");
+	else if (status.detached && pending->force)
+		answer_done(pending);
+	else
+		return false;
+	return true;
 }
 
 static bool look_attach(struct ctl_pending *pending)
@@ -99,17 +114,18 @@ static bool look_attach(struct ctl_pending *pending)
 	return true;
 }
 
-static const struct kind kind_wait = {look_wait, -ENODEV, -ETIMEDOUT};
-static const struct kind kind_mount = {look_wait, -ENODEV, -ETIMEDOUT};
-static const struct kind kind_unmount = {look_unmount, 0, -ETIMEDOUT};
-static const struct kind kind_attach = {look_attach, -ENODEV, -EBUSY};
+static const struct kind kind_wait = {
+	.look = look_wait, .gone = -ENODEV, .late = -ETIMEDOUT, .late_reason = "not in that state in time"};
+static const struct kind kind_mount = {.look = look_wait, .gone = -ENODEV};
+static const struct kind kind_unmount = {.look = look_unmount, .gone = 0};
+static const struct kind kind_attach = {
+	.look = look_attach, .gone = -ENODEV, .late = -EBUSY, .late_reason = "the mount has a living backend"};
 
 static void on_late(struct loop_timer *timer)
 {
 	struct ctl_pending *pending = (struct ctl_pending *)((char *)timer - offsetof(struct ctl_pending, timer));
 
-	answer_error(pending, pending->kind->late, 0,
-		     pending->kind->late == -ETIMEDOUT ? "the mount did not come to that state in time" : "");
+	answer_error(pending, pending->kind->late, 0, pending->kind->late_reason);
 	pending_end(pending);
 }
 
@@ -118,8 +134,7 @@ static void answer_gone(struct ctl_pending *pending, const struct mount *mount)
 	struct mount_status status;
 
 	if (!pending->kind->gone) {
-		ctl_reply_begin(pending->conn, &pending->head, 0, 0);
-		ctl_reply_send(pending->conn);
+		answer_done(pending);
 		return;
 	}
 	mount_status(mount, &status);
@@ -147,7 +162,7 @@ static struct ctl_pending *pending_new(struct ctl_request *request, const struct
 	struct ctl_conn *conn = request->conn;
 	struct ctl_pending *pending;
 
-	*err = -EAGAIN;
+	*err = -ENOBUFS;
 	if (conn->pending >= CTL_PENDING_PER_CONN)
 		return NULL;
 	*err = -ENOMEM;
@@ -204,40 +219,22 @@ int ctl_pending_unmount(struct ctl_request *request, struct mount *mount, bool f
 	struct ctl_pending *pending;
 	int err;
 
-	/* Before it begins: it may be over before mount_unmount() returns. */
 	pending = pending_new(request, &kind_unmount, mount, &err);
 	if (!pending)
 		return err;
+	pending->force = force;
 	err = mount_unmount(mount, force);
-	/* One that refuses has not ended, so the watcher is still there. */
-	if (err)
+	/* One that refuses, or that was detached before, tells nobody. */
+	if (err || look_unmount(pending))
 		pending_end(pending);
 	return err;
-}
-
-/* Has this process ended, though relayd may not have seen it yet? */
-static bool process_ended(pid_t pid)
-{
-	struct pollfd poll_fd = {.events = POLLIN};
-	bool ended;
-
-	poll_fd.fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (poll_fd.fd < 0)
-		return errno == ESRCH;
-	ended = poll(&poll_fd, 1, 0) > 0;
-	close(poll_fd.fd);
-	return ended;
 }
 
 int ctl_pending_attach(struct ctl_request *request, struct mount *mount, int channel)
 {
 	struct ctl_pending *pending;
-	struct mount_status status;
 	int err;
 
-	mount_status(mount, &status);
-	if (!status.backend_pid || !process_ended(status.backend_pid))
-		return -EBUSY;
 	pending = pending_new(request, &kind_attach, mount, &err);
 	if (!pending)
 		return err;

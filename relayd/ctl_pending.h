@@ -10,7 +10,7 @@
 
 /*
  * Each answers the request by itself, at once or later, and returns 0; or returns
- * -ENOMEM, or -EAGAIN where the connection has too many waiting commands.
+ * -ENOMEM, or -ENOBUFS where the connection has too many waiting commands.
  */
 
 /* When the mount is in one of the states and in that incarnation, or after timeout_ms. */
@@ -24,8 +24,8 @@ int ctl_pending_mount(struct ctl_request *request, struct mount *mount);
 int ctl_pending_unmount(struct ctl_request *request, struct mount *mount, bool force);
 
 /*
- * When the mount, whose backend has just died, is ready for the next: the channel,
- * which is taken over unless an error is returned, is attached to it.
+ * When the mount is ready for another backend, the old one having just died: the
+ * channel, which is taken over unless an error is returned, is attached to it.
  */
 int ctl_pending_attach(struct ctl_request *request, struct mount *mount, int channel);
 

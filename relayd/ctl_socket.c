@@ -101,8 +101,9 @@ static int lock_wait(struct ctl_socket *ctl)
 
 	for (i = 0; i < PATIENCE_TRIES; i++) {
 		err = lock_take(ctl);
+		/* Another user's is not to be locked, and may well be served. */
 		if (err != -EAGAIN)
-			return err;
+			return err == -EACCES && socket_probe(ctl) > 0 ? -EADDRINUSE : err;
 		err = socket_probe(ctl);
 		if (err)
 			return err > 0 ? -EADDRINUSE : err;

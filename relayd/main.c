@@ -219,8 +219,8 @@ static int hand_over(const struct options *options, const char *socket, const st
 	char why[512] = "";
 	int err = relay_internal_ctl_mount(socket, &args, why, sizeof(why), &status);
 
-	if (err == -ECONNREFUSED || err == -ENOENT || err == -ECONNRESET)
-		return -EAGAIN;
+	if (err == -EAGAIN)
+		return err;
 	tell(teller, err ? (enum relayd_exit)status : EXIT_OK, why);
 	return err ? (int)status : EXIT_OK;
 }

@@ -55,6 +55,7 @@ struct mount {
 	enum session_unmount how;
 	_Atomic bool unmounted; /* the thread is done */
 	int unmount_result;
+	bool detached; /* its place is free: it ends when the last file there is closed */
 
 	struct loop_timer end;
 	struct mount_watcher *watchers;
@@ -78,7 +79,8 @@ static void *unmount_run(void *arg)
 {
 	struct mount *mount = arg;
 
-	mount->unmount_result = session_unmount(&mount->session, mount->how);
+	/* Once detached, what is mounted at that path is not ours any more. */
+	mount->unmount_result = mount->detached ? 0 : session_unmount(&mount->session, mount->how);
 	atomic_store(&mount->unmounted, true);
 	loop_wake_send(&mount->wake);
 	return NULL;
@@ -108,9 +110,13 @@ static void unmount_finish(struct mount *mount)
 		mount->kernel_gone = true;
 		supervisor_event(&mount->supervisor, SUPERVISOR_STOP);
 	}
-	if (mount->unmount_result == 0 || mount->kernel_gone)
+	if (mount->kernel_gone)
 		return;
-	log_error("%s: cannot unmount %s: %s", mount->name, mount->mountpoint, strerror(-mount->unmount_result));
+	if (mount->unmount_result == 0)
+		mount->detached = true;
+	else
+		log_error("%s: cannot unmount %s: %s", mount->name, mount->mountpoint,
+			  strerror(-mount->unmount_result));
 	tell_watchers(mount, false);
 }
 
@@ -299,6 +305,8 @@ int mount_restart(struct mount *mount)
 
 int mount_unmount(struct mount *mount, bool force)
 {
+	if (mount->detached)
+		return force ? 0 : -EBUSY;
 	/*
 	 * Whether it is in use is asked without unmounting: MNT_EXPIRE only marks
 	 * the mount the first time (umount(2)).  fusermount3 has no such question.
@@ -332,6 +340,8 @@ void mount_status(const struct mount *mount, struct mount_status *out)
 		.longest_pause_us = atomic_load_explicit(&mount->stats->longest_pause_us, memory_order_relaxed),
 		.problem = s->problem,
 		.exit_status = s->exit_status,
+		.detached = mount->detached,
+		.unmount_error = mount->unmounting || mount->kernel_gone ? 0 : mount->unmount_result,
 	};
 }
 

@@ -46,6 +46,8 @@ struct mount_status {
 	uint64_t longest_pause_us;
 	const char *problem; /* why it does not serve, "" if nothing is wrong */
 	unsigned exit_status; /* of relayd(8) that goes with the problem; 0: none */
+	bool detached;	      /* unmounted, and kept alive by what is open there */
+	int unmount_error;    /* of the last attempt to unmount, if it is over; 0: none */
 };
 
 /* Told on the main thread whenever state or incarnation may have changed. */
