@@ -185,12 +185,6 @@ static int kernel_side_build(struct mount *mount, const struct mount_config *con
 	};
 	int err;
 
-	err = journal_init(&mount->journal, SLOTS_LARGE, SLOTS_SMALL);
-	if (err) {
-		snprintf(why, why_size, "no memory for the journal (%llu KiB): %s",
-			 (unsigned long long)relay_journal_size(SLOTS_LARGE, SLOTS_SMALL) / 1024, strerror(-err));
-		return -ENOMEM;
-	}
 	err = session_open(&mount->session, &session, why, why_size);
 	if (err)
 		return err;
@@ -199,6 +193,12 @@ static int kernel_side_build(struct mount *mount, const struct mount_config *con
 	mount->mountpoint = strdup(mount->session.mountpoint);
 	if (!mount->mountpoint)
 		return -ENOMEM;
+	err = journal_init(&mount->journal, SLOTS_LARGE, SLOTS_SMALL);
+	if (err) {
+		snprintf(why, why_size, "no memory for the journal (%llu KiB): %s",
+			 (unsigned long long)relay_journal_size(SLOTS_LARGE, SLOTS_SMALL) / 1024, strerror(-err));
+		return -ENOMEM;
+	}
 	return dispatch_init(&mount->dispatch, mount->name, &mount->journal, &mount->session, mount->stats,
 			     &mount->wake);
 }
