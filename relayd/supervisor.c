@@ -157,8 +157,12 @@ static void on_drained(struct supervisor *s)
 static void channel_begin(struct supervisor *s)
 {
 	s->drained = false;
-	if (dispatch_channel_begin(s->dispatch, s->channel, s->incarnation) < 0)
-		log_warning("%s: incarnation %u, pid %d, is gone before its INIT", s->name, s->incarnation, (int)s->pid);
+	if (dispatch_channel_begin(s->dispatch, s->channel, s->incarnation) == 0)
+		return;
+	/* The replier never gets this channel: nobody else will say that it is drained. */
+	log_warning("%s: incarnation %u, pid %d, is gone before its INIT", s->name, s->incarnation, (int)s->pid);
+	s->drained = true;
+	backend_kill(s);
 }
 
 /* Room for long packets.  As a user this is clamped to net.core.wmem_max, where one still fits. */
