@@ -115,6 +115,7 @@ static int receive_welcome(struct relay_session *session, uint32_t *kept)
 	if (welcome->journal_size != session->journal.size)
 		return -EPROTO;
 	session->incarnation = welcome->incarnation;
+	session->shared_store = welcome->flags & RELAY_WELCOME_SHARED_STORE;
 	*kept = welcome->kept;
 	return 0;
 }

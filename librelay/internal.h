@@ -80,6 +80,7 @@ struct relay_session {
 	uint64_t init_unique;
 	struct fuse_init_in init;
 	uint32_t incarnation;
+	bool shared_store;
 	struct relay_journal_map journal;
 	struct relay_kept *kept;
 	uint32_t kept_count;

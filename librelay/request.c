@@ -17,6 +17,11 @@ void *relay_session_userdata(const struct relay_session *session)
 	return session->userdata;
 }
 
+bool relay_session_shared_store(const struct relay_session *session)
+{
+	return session->shared_store;
+}
+
 uint32_t relay_session_incarnation(const struct relay_session *session)
 {
 	return session->incarnation;

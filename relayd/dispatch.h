@@ -80,6 +80,9 @@ enum dispatch_event {
 /* Slots are fewer: the number that marks INIT's unique on the channel. */
 #define DISPATCH_INIT_SLOT ((1u << RELAY_UNIQUE_SLOT_BITS) - 1)
 
+/* Longer than any packet of the protocol: what does not fit is malformed. */
+#define DISPATCH_REPLY_SIZE (RELAY_MAX_REPLY + 4096u)
+
 /* Deaths by SIGKILL, which says nothing about the request, that count as one life. */
 #define DISPATCH_KILLS_PER_LIFE 10u
 
@@ -91,6 +94,7 @@ struct dispatch {
 	struct keep keep; /* the replier's */
 	struct notify notify;
 	struct inflight *inflight; /* one per slot */
+	void *reply;		   /* the replier's buffer */
 
 	pthread_t reader;
 	pthread_t replier;
@@ -112,6 +116,8 @@ struct dispatch {
 	pthread_mutex_t free_lock;
 	pthread_cond_t freed;
 	_Atomic bool starving;
+
+	bool shared_store; /* told to backends: others write to the store too */
 
 	struct loop_wake *wake; /* the mount's: has it look at events */
 	_Atomic unsigned events;

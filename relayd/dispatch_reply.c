@@ -9,18 +9,16 @@
 #include "dispatch.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <linux/sockios.h>
+#include <poll.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "fdpass.h"
 #include "log.h"
-
-/* Longer than any packet of the protocol: what does not fit is malformed. */
-#define BUFFER_SIZE (RELAY_MAX_REPLY + 4096u)
 
 struct packet {
 	void *bytes;
@@ -47,8 +45,9 @@ static int kept_send(uint64_t key, int fd, void *arg)
 		.key = {.key = key},
 	};
 	struct iovec iov = {.iov_base = &packet, .iov_len = sizeof(packet)};
+	ssize_t n = relay_internal_send_fds(dispatch->channel, &iov, 1, &fd, 1);
 
-	return relay_internal_send_fds(dispatch->channel, &iov, 1, &fd, 1) < 0 ? -EPIPE : 0;
+	return n < 0 ? (int)n : 0;
 }
 
 /* Answers HELLO with the journal and what earlier incarnations have left. */
@@ -64,9 +63,11 @@ static void hello_take(struct dispatch *dispatch, const struct packet *packet)
 		.welcome = {.version = RELAY_WIRE_VERSION,
 			    .incarnation = dispatch->incarnation,
 			    .kept = dispatch->keep.count,
+			    .flags = dispatch->shared_store ? RELAY_WELCOME_SHARED_STORE : 0,
 			    .journal_size = dispatch->journal->map.size},
 	};
 	struct iovec iov = {.iov_base = &answer, .iov_len = sizeof(answer)};
+	int err;
 
 	if (packet->size != sizeof(*header) + sizeof(*hello) || hello->version != RELAY_WIRE_VERSION) {
 		reply_bad(dispatch, "a HELLO of another version: link the backend with this librelay", 0);
@@ -78,9 +79,16 @@ static void hello_take(struct dispatch *dispatch, const struct packet *packet)
 		return;
 	}
 	dispatch_event(dispatch, DISPATCH_HELLO);
-	/* A backend that dies meanwhile ends the channel, which is noticed there. */
-	if (relay_internal_send_fds(dispatch->channel, &iov, 1, &dispatch->journal->fd, 1) > 0)
-		keep_each(&dispatch->keep, kept_send, dispatch);
+	err = (int)relay_internal_send_fds(dispatch->channel, &iov, 1, &dispatch->journal->fd, 1);
+	if (err > 0)
+		err = keep_each(&dispatch->keep, kept_send, dispatch);
+	if (err >= 0)
+		return;
+	/* It would wait for the rest: with the channel ended it is replaced instead. */
+	if (err != -EPIPE && err != -ECONNRESET)
+		log_error("%s: incarnation %u: what was left with relayd cannot be sent: %s", dispatch->name,
+			  dispatch->incarnation, strerror(-err));
+	shutdown(dispatch->channel, SHUT_RDWR);
 }
 
 static void key_take(struct dispatch *dispatch, const struct packet *packet, bool put)
@@ -196,6 +204,8 @@ static void packet_take(struct dispatch *dispatch, const struct packet *packet)
 
 	if (packet->size < sizeof(*header))
 		reply_bad(dispatch, "a packet shorter than a header", 0);
+	else if (header->unique == 0 && packet->truncated)
+		reply_bad(dispatch, "a notification longer than any", 0);
 	else if (header->unique == 0)
 		notification_take(dispatch, packet);
 	else if (relay_unique_slot(header->unique) == DISPATCH_INIT_SLOT)
@@ -206,27 +216,49 @@ static void packet_take(struct dispatch *dispatch, const struct packet *packet)
 		reply_take(dispatch, packet);
 }
 
+/* An empty packet reads as the end does: the end has nothing behind it, and nobody at the other side. */
+static bool channel_ended(int channel)
+{
+	struct pollfd poller = {.fd = channel, .events = POLLRDHUP};
+	int left = 0;
+
+	if (poll(&poller, 1, 0) <= 0 || !(poller.revents & (POLLRDHUP | POLLHUP)))
+		return false;
+	return ioctl(channel, SIOCINQ, &left) < 0 || left == 0;
+}
+
 /* Until the channel has ended and nothing is left in it. */
-static void channel_serve(struct dispatch *dispatch, int channel, void *buffer)
+static void channel_serve(struct dispatch *dispatch, int channel)
 {
 	for (;;) {
 		int fd = -1;
 		unsigned fds = 1;
-		ssize_t n = relay_internal_recv_fds(channel, buffer, BUFFER_SIZE, &fd, &fds);
+		ssize_t n = relay_internal_recv_fds(channel, dispatch->reply, DISPATCH_REPLY_SIZE, &fd, &fds);
 		struct packet packet = {
-			.bytes = buffer,
-			.size = n < 0 ? BUFFER_SIZE : (uint32_t)n,
+			.bytes = dispatch->reply,
+			.size = n < 0 ? DISPATCH_REPLY_SIZE : (uint32_t)n,
 			.truncated = n == -EMSGSIZE,
 			.fd = &fd,
 		};
 
-		if (n == 0 || (n < 0 && n != -EMSGSIZE))
-			return;
 		if (fds == 0)
 			fd = -1;
-		packet_take(dispatch, &packet);
+		/*
+		 * ECONNRESET: it died with requests unread.  Said once, before what it had
+		 * sent by then, which must not be lost.
+		 */
+		if (n == -ECONNRESET)
+			continue;
+		if (n < 0 && n != -EMSGSIZE)
+			return;
+		if (n != 0 || !channel_ended(channel))
+			packet_take(dispatch, &packet);
+		else
+			channel = -1;
 		if (fd >= 0)
 			close(fd);
+		if (channel < 0)
+			return;
 	}
 }
 
@@ -234,13 +266,7 @@ void *dispatch_replier(void *arg)
 {
 	struct dispatch *dispatch = arg;
 	uint32_t served = 0;
-	/* Every page is there from the start: a reply must not fail for want of one. */
-	void *buffer = mmap(NULL, BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
-	if (buffer == MAP_FAILED) {
-		log_error("%s: no memory for replies", dispatch->name);
-		return NULL;
-	}
 	pthread_mutex_lock(&dispatch->lock);
 	for (;;) {
 		int channel;
@@ -252,11 +278,10 @@ void *dispatch_replier(void *arg)
 		served = dispatch->serial;
 		channel = dispatch->channel;
 		pthread_mutex_unlock(&dispatch->lock);
-		channel_serve(dispatch, channel, buffer);
+		channel_serve(dispatch, channel);
 		dispatch_event(dispatch, DISPATCH_DRAINED);
 		pthread_mutex_lock(&dispatch->lock);
 	}
 	pthread_mutex_unlock(&dispatch->lock);
-	munmap(buffer, BUFFER_SIZE);
 	return NULL;
 }

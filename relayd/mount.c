@@ -199,8 +199,10 @@ static int kernel_side_build(struct mount *mount, const struct mount_config *con
 			 (unsigned long long)relay_journal_size(SLOTS_LARGE, SLOTS_SMALL) / 1024, strerror(-err));
 		return -ENOMEM;
 	}
-	return dispatch_init(&mount->dispatch, mount->name, &mount->journal, &mount->session, mount->stats,
-			     &mount->wake);
+	err = dispatch_init(&mount->dispatch, mount->name, &mount->journal, &mount->session, mount->stats,
+			    &mount->wake);
+	mount->dispatch.shared_store = config->shared_store;
+	return err;
 }
 
 static void supervisor_build(struct mount *mount, const struct mount_config *config)

@@ -172,6 +172,13 @@ struct relay_session *relay_req_session(const struct relay_req *req);
 /* Which life this is on its mount, from 1. */
 uint32_t relay_session_incarnation(const struct relay_session *session);
 
+/*
+ * True if the mount's owner says that others write to the store too (relayd
+ * --shared-store).  A redo then cannot take a name that it finds for its own
+ * doing: it returns the error that it gets.
+ */
+bool relay_session_shared_store(const struct relay_session *session);
+
 /* The request's header (struct fuse_in_header), valid until the reply. */
 const struct fuse_in_header *relay_req_header(const struct relay_req *req);
 uint64_t relay_req_nodeid(const struct relay_req *req);

@@ -57,12 +57,16 @@ struct relay_key {
 	uint64_t key;
 };
 
+enum relay_welcome_flags {
+	RELAY_WELCOME_SHARED_STORE = 1 << 0, /* others write to the store too */
+};
+
 /* `kept` RELAY_KEPT messages follow it. */
 struct relay_welcome {
 	uint32_t version;
 	uint32_t incarnation;
 	uint32_t kept;
-	uint32_t reserved;
+	uint32_t flags; /* enum relay_welcome_flags */
 	uint64_t journal_size;
 };
 
