@@ -34,6 +34,11 @@ const struct relay_op *relay_op_get(uint32_t opcode)
 	return &ops[opcode];
 }
 
+uint32_t relay_op_in_size(uint32_t opcode, uint32_t init_flags)
+{
+	return opcode == FUSE_SETXATTR && init_flags & FUSE_SETXATTR_EXT ? sizeof(struct fuse_setxattr_in) : 0;
+}
+
 /* Takes one terminated, non-empty name off the front of what is left. */
 static const char *take_name(const char **at, uint32_t *left)
 {

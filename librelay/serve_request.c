@@ -163,8 +163,8 @@ void relay_internal_serve_packet(struct relay_thread *thread, void *packet, size
 		relay_reply_error(req, ENOSYS);
 		return;
 	}
-	/* FUSE_SETXATTR_EXT is always negotiated (handshake.c). */
-	in_size = header->opcode == FUSE_SETXATTR ? sizeof(struct fuse_setxattr_in) : 0;
+	/* It is always negotiated (handshake.c). */
+	in_size = relay_op_in_size(header->opcode, FUSE_SETXATTR_EXT);
 	err = cut ? -EPROTO : relay_args_parse(packet, (uint32_t)size, in_size, &req->args);
 	if (err) {
 		relay_reply_error(req, EIO);

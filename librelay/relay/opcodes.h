@@ -150,6 +150,12 @@ struct relay_op {
 const struct relay_op *relay_op_get(uint32_t opcode);
 
 /*
+ * The size of an opcode's fixed part under the agreed INIT flags (the low 32
+ * bits): SETXATTR's is longer with FUSE_SETXATTR_EXT.  0: the row's.
+ */
+uint32_t relay_op_in_size(uint32_t opcode, uint32_t init_flags);
+
+/*
  * Where a request's arguments lie.  Pointers go into the request; a part that
  * the shape lacks is NULL or 0.
  */
