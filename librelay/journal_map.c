@@ -96,7 +96,7 @@ int relay_journal_map(struct relay_journal_map *map, int fd)
 		return -errno;
 	if (st.st_size < (off_t)sizeof(struct relay_journal))
 		return -EPROTO;
-	base = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+	base = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (base == MAP_FAILED)
 		return -errno;
 	err = header_check(base, (uint64_t)st.st_size, &header);

@@ -189,9 +189,10 @@ struct relay_journal_map {
 };
 
 /*
- * Maps the journal behind fd, shared and prefaulted, after checking its magic,
- * version, sizes and seals (F_SEAL_SHRINK | F_SEAL_GROW: a mapping that could
- * be cut short would end us with SIGBUS).  fd stays the caller's.
+ * Maps the journal behind fd, shared, after checking its magic, version, sizes and
+ * seals (F_SEAL_SHRINK | F_SEAL_GROW: a mapping that could be cut short would end us
+ * with SIGBUS).  Pages are mapped when they are touched: on the way from one
+ * incarnation to the next there is no time for all of them.  fd stays the caller's.
  *
  * Returns 0, or a negative errno: -EPROTO for a header that does not fit.
  */
