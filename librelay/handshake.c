@@ -158,8 +158,8 @@ int relay_internal_handshake(struct relay_session *session)
 	}
 	if (err)
 		return err;
-	session->interrupted = calloc((size_t)session->journal.large + session->journal.small,
-				      sizeof(*session->interrupted));
+	session->interrupted =
+		calloc((size_t)session->journal.large + session->journal.small, sizeof(*session->interrupted));
 	if (!session->interrupted)
 		return -ENOMEM;
 	return relay_internal_state_restore(session);

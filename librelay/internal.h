@@ -61,7 +61,7 @@ struct relay_req {
 struct relay_thread {
 	struct relay_session *session;
 	pthread_t id;
-	uint8_t *buffer; /* RELAY_PACKET_AT + RELAY_PACKET_MAX bytes, page-aligned */
+	uint8_t *buffer;	  /* RELAY_PACKET_AT + RELAY_PACKET_MAX bytes, page-aligned */
 	_Atomic uint64_t serving; /* the unique of the request in its handler, or 0 */
 	struct relay_req req;
 };

@@ -50,8 +50,8 @@ int relay_notify_delete(struct relay_session *session, uint64_t parent, uint64_t
 
 	if (out.namelen == 0)
 		return *name ? -ENAMETOOLONG : -EINVAL;
-	return relay_internal_channel_notify(session, FUSE_NOTIFY_DELETE, &out, sizeof(out), name, out.namelen + 1, NULL,
-					     0);
+	return relay_internal_channel_notify(session, FUSE_NOTIFY_DELETE, &out, sizeof(out), name, out.namelen + 1,
+					     NULL, 0);
 }
 
 /* As many packets as the data needs: the channel's are short. */

@@ -43,8 +43,8 @@ RELAY_OPCODES_HANDLED(THUNK)
 
 #define THUNK_ROW(NAME, handler, ...) [FUSE_##NAME] = call_##handler,
 
-static bool (*const calls[RELAY_OPCODE_MAX])(struct relay_req *req, const struct relay_args *args) = {
-	RELAY_OPCODES_HANDLED(THUNK_ROW)};
+static bool (*const calls[RELAY_OPCODE_MAX])(struct relay_req *req,
+					     const struct relay_args *args) = {RELAY_OPCODES_HANDLED(THUNK_ROW)};
 
 /* ---- serving ----------------------------------------------------------- */
 

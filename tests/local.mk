@@ -3,6 +3,8 @@
 # ---- unit tests: tests/unit/test_X.c, Criterion ------------------------------
 
 unit_tests =
+unit_tests += tests/unit/test_handshake
+tests_unit_test_handshake_LDADD = $(crash_ldadd)
 unit_tests += tests/unit/test_journal_map
 unit_tests += tests/unit/test_opcodes
 unit_tests += tests/unit/test_serve

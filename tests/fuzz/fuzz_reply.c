@@ -14,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define BODY 64u
 
 /* The kernel's rules (fs/fuse/dev.c), said another way. */
-static void must_be_right(const struct relay_op *op, const struct relay_bounds *bounds, const uint8_t *reply, size_t size)
+static void must_be_right(const struct relay_op *op, const struct relay_bounds *bounds, const uint8_t *reply,
+			  size_t size)
 {
 	struct fuse_out_header out;
 	size_t payload = size - sizeof(out);

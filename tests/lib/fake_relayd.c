@@ -241,18 +241,20 @@ void fake_send_init(struct fake_relayd *fake, uint32_t minor, uint64_t flags)
 		struct fuse_in_header header;
 		struct fuse_init_in in;
 	} packet = {
-		.header = {
-			.len = sizeof(packet),
-			.opcode = FUSE_INIT,
-			.unique = relay_unique_make(fake->sequence++, INIT_SLOT),
-		},
-		.in = {
-			.major = FUSE_KERNEL_VERSION,
-			.minor = minor,
-			.max_readahead = 131072,
-			.flags = (uint32_t)flags,
-			.flags2 = (uint32_t)(flags >> 32),
-		},
+		.header =
+			{
+				.len = sizeof(packet),
+				.opcode = FUSE_INIT,
+				.unique = relay_unique_make(fake->sequence++, INIT_SLOT),
+			},
+		.in =
+			{
+				.major = FUSE_KERNEL_VERSION,
+				.minor = minor,
+				.max_readahead = 131072,
+				.flags = (uint32_t)flags,
+				.flags2 = (uint32_t)(flags >> 32),
+			},
 	};
 
 	fake_send_raw(fake, &packet, sizeof(packet));

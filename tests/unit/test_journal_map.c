@@ -152,8 +152,8 @@ Test(journal_map, data_of_large_slots_begins_on_a_page)
 
 		cr_expect_eq(write_data % 4096, 0);
 		cr_expect_eq((place.reply + sizeof(struct fuse_out_header)) % 4096, 0);
-		cr_expect(place.request_capacity >= RELAY_MAX_DATA + sizeof(struct fuse_in_header) +
-							   sizeof(struct fuse_write_in));
+		cr_expect(place.request_capacity >=
+			  RELAY_MAX_DATA + sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in));
 		cr_expect(place.reply_capacity >= RELAY_MAX_DATA + sizeof(struct fuse_out_header));
 	}
 }

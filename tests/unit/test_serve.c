@@ -1,6 +1,6 @@
 /*
- * relay_serve() against a relayd that keeps to the protocol, and one that does
- * not: the handshake, what handlers are given, replies, interrupts, the end.
+ * Requests of a relayd that keeps to the protocol, and of one that does not: what
+ * handlers are given, replies, notifications, interrupts, the end.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -23,15 +23,7 @@
 
 /* What the backend tells the test. */
 struct seen {
-	int init_error;
-	int thread_error;
-	struct fuse_init_in init_in;
 	uint32_t incarnation;
-	_Atomic uint32_t threads_started;
-	uint32_t kept;
-	ino_t kept_ino[4];
-	uint64_t kept_key[4];
-	int userdata;
 	char name[32], name2[32];
 	uint32_t data_size;
 	bool data_aligned, reply_aligned;
@@ -46,37 +38,12 @@ static struct fake_relayd fake;
 static struct relay_req *waiter; /* in the backend */
 static pthread_mutex_t waiter_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void on_kept(uint64_t key, int fd, void *arg)
-{
-	struct stat st;
-
-	cr_assert_eq(arg, seen);
-	cr_assert_eq(fstat(fd, &st), 0);
-	seen->kept_key[seen->kept] = key;
-	seen->kept_ino[seen->kept++] = st.st_ino;
-	close(fd);
-}
-
 static int on_init(struct relay_session *session, const struct fuse_init_in *in, struct fuse_init_out *out)
 {
-	seen->init_in = *in;
+	(void)in;
+	(void)out;
 	seen->incarnation = relay_session_incarnation(session);
-	seen->userdata = *(int *)relay_session_userdata(session);
-	seen->kept = 0;
-	relay_kept_fds(session, on_kept, seen);
-	relay_kept_fds(session, on_kept, seen);
-	out->flags = FUSE_POSIX_ACL | FUSE_ASYNC_READ;
-	out->flags2 = FUSE_OVER_IO_URING >> 32;
-	out->max_readahead = UINT32_MAX;
-	out->max_write = 1 << 20;
-	return seen->init_error;
-}
-
-static int on_thread_start(struct relay_session *session)
-{
-	(void)session;
-	/* One of them fails, if any is to. */
-	return atomic_fetch_add(&seen->threads_started, 1) == 0 ? seen->thread_error : 0;
+	return 0;
 }
 
 static void note_req(struct relay_req *req)
@@ -245,7 +212,6 @@ static void on_notify_reply(struct relay_req *req, const struct fuse_notify_retr
 
 static const struct relay_ops ops = {
 	.init = on_init,
-	.thread_start = on_thread_start,
 	.lookup = on_lookup,
 	.rename2 = on_rename2,
 	.setxattr = on_setxattr,
@@ -261,10 +227,8 @@ static const struct relay_ops ops = {
 
 static int backend(int channel, void *arg)
 {
-	int userdata = 4711;
-
 	(void)arg;
-	return relay_serve(channel, &ops, 3, &userdata);
+	return relay_serve(channel, &ops, 3, NULL);
 }
 
 static int backend_nonblocking(int channel, void *arg)
@@ -309,116 +273,6 @@ static void expect_end(int result)
 	int status = fake.channel >= 0 ? fake_end(&fake) : fake_wait(&fake);
 
 	cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == result, "status %x", (unsigned)status);
-}
-
-/* ---- the handshake ----------------------------------------------------- */
-
-Test(serve, init_is_negotiated)
-{
-	const struct fuse_init_out *out = (const void *)(&fake.reply.out + 1);
-
-	begin();
-	cr_assert_eq(fake.reply.size, sizeof(fake.reply.out) + sizeof(*out));
-	cr_expect_eq(out->major, 7);
-	cr_expect_eq(out->minor, RELAY_FUSE_MINOR);
-	cr_expect_eq(out->flags, FORCED | FUSE_POSIX_ACL, "what was not offered is not taken: %x", out->flags);
-	cr_expect_eq(out->flags2, 0, "never io_uring");
-	cr_expect_eq(out->max_readahead, seen->init_in.max_readahead);
-	cr_expect_eq(out->max_write, RELAY_MAX_DATA);
-	cr_expect_eq(out->max_pages, RELAY_MAX_PAGES);
-	cr_expect_eq(out->time_gran, 1);
-	cr_expect_eq(seen->userdata, 4711);
-	cr_expect_eq(seen->incarnation, 1);
-	cr_expect_eq(atomic_load(&seen->threads_started), 3);
-	expect_end(0);
-}
-
-Test(serve, a_newer_kernel_is_answered_with_what_we_know)
-{
-	const struct fuse_init_out *out = (const void *)(&fake.reply.out + 1);
-
-	fake_start(&fake, backend, NULL);
-	fake_send_init(&fake, 99, FORCED);
-	cr_assert(fake_expect_hello(&fake));
-	fake_send_welcome(&fake, RELAY_WIRE_VERSION);
-	cr_assert_neq(fake_receive(&fake), 0);
-	cr_expect_eq(out->minor, RELAY_FUSE_MINOR);
-	expect_end(0);
-}
-
-Test(serve, an_old_kernel_is_refused)
-{
-	fake_start(&fake, backend, NULL);
-	fake_send_init(&fake, 35, FORCED);
-	cr_expect_not(fake_expect_hello(&fake));
-	expect_end(EPROTO);
-}
-
-Test(serve, a_kernel_without_what_we_rely_on_is_refused)
-{
-	fake_start(&fake, backend, NULL);
-	fake_send_init(&fake, 45, FORCED & ~(uint64_t)FUSE_SETXATTR_EXT);
-	cr_expect_not(fake_expect_hello(&fake));
-	expect_end(EPROTO);
-}
-
-Test(serve, a_first_packet_other_than_init_is_refused)
-{
-	static const struct fuse_in_header statfs = {.len = sizeof(statfs), .opcode = FUSE_STATFS, .unique = 2};
-	static const uint8_t garbage[5000] = {1};
-
-	fake_start(&fake, backend, NULL);
-	fake_send_raw(&fake, &statfs, sizeof(statfs));
-	expect_end(EPROTO);
-	fake_start(&fake, backend, NULL);
-	fake_send_raw(&fake, garbage, 3);
-	expect_end(EPROTO);
-	fake_start(&fake, backend, NULL);
-	fake_send_raw(&fake, garbage, sizeof(garbage));
-	expect_end(EPROTO);
-}
-
-Test(serve, another_version_of_relayd_is_refused)
-{
-	fake_start(&fake, backend, NULL);
-	fake_send_init(&fake, 45, FORCED);
-	cr_assert(fake_expect_hello(&fake));
-	fake_send_welcome(&fake, RELAY_WIRE_VERSION + 1);
-	expect_end(EPROTO);
-}
-
-Test(serve, a_relayd_that_leaves_early_is_an_end_as_any_other)
-{
-	fake_start(&fake, backend, NULL);
-	expect_end(0);
-	fake_start(&fake, backend, NULL);
-	fake_send_init(&fake, 45, FORCED);
-	cr_assert(fake_expect_hello(&fake));
-	expect_end(0);
-}
-
-Test(serve, a_descriptor_that_is_no_channel_is_refused)
-{
-	cr_expect_eq(relay_serve(STDIN_FILENO, &ops, 1, NULL), -ENOTSOCK);
-	cr_expect_eq(relay_serve(-1, &ops, 1, NULL), -EBADF);
-}
-
-Test(serve, init_that_fails_is_told)
-{
-	seen->init_error = -ENODATA;
-	cr_assert(fake_begin(&fake, backend, NULL));
-	cr_expect_eq(fake.reply.out.error, -ENODATA);
-	cr_expect_eq(fake.reply.size, sizeof(fake.reply.out));
-	expect_end(ENODATA);
-	cr_expect_eq(atomic_load(&seen->threads_started), 0);
-}
-
-Test(serve, thread_start_that_fails_is_told)
-{
-	seen->thread_error = -EPERM;
-	cr_assert(fake_begin(&fake, backend, NULL));
-	cr_expect_eq(fake.reply.out.error, -EPERM);
-	expect_end(EPERM);
 }
 
 /* ---- requests ---------------------------------------------------------- */
@@ -581,23 +435,6 @@ Test(serve, a_request_that_may_be_repeated_is_marked_by_the_library)
 
 /* ---- descriptors and notifications ------------------------------------- */
 
-Test(serve, kept_descriptors_come_back)
-{
-	const struct fuse_getattr_in in = {0};
-	struct stat st;
-
-	begin();
-	cr_expect_eq(fake_call(&fake, 0, FUSE_GETATTR, 1, &in, sizeof(in)), 0);
-	cr_expect_eq(fake.kept_count, 1);
-	cr_assert_eq(fstat(fake_kept_get(&fake, 7), &st), 0);
-	fake_kill(&fake);
-	begin();
-	cr_expect_eq(seen->kept, 1, "each is handed over once");
-	cr_expect_eq(seen->kept_key[0], 7);
-	cr_expect_eq(seen->kept_ino[0], st.st_ino);
-	expect_end(0);
-}
-
 Test(serve, a_descriptor_is_safe_once_it_was_sent)
 {
 	const struct fuse_getattr_in in = {0};
@@ -607,23 +444,6 @@ Test(serve, a_descriptor_is_safe_once_it_was_sent)
 	fake_request(&fake, 0, FUSE_GETATTR, 1, &in, sizeof(in));
 	cr_expect_eq(WTERMSIG(fake_wait(&fake)), SIGKILL);
 	cr_expect_neq(fake_kept_get(&fake, 7), -1);
-}
-
-Test(serve, a_kept_message_without_its_descriptor_is_refused)
-{
-	const struct {
-		struct fuse_in_header header;
-		struct relay_key key;
-	} packet = {.header = {.len = sizeof(packet), .opcode = RELAY_KEPT}, .key = {.key = 1}};
-	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	fake.kept[fake.kept_count++] = (struct fake_kept){.key = 1, .fd = fd};
-	fake_start(&fake, backend, NULL);
-	fake_send_init(&fake, 45, FORCED);
-	cr_assert(fake_expect_hello(&fake));
-	fake_send_welcome(&fake, RELAY_WIRE_VERSION);
-	fake_send_raw(&fake, &packet, sizeof(packet));
-	expect_end(EMFILE);
 }
 
 Test(serve, notifications_are_sent)

@@ -19,8 +19,8 @@
 
 /* The backend's state. */
 struct state {
-	uint64_t made; /* MKDIRs whose reply was stored */
-	uint64_t twice; /* twice that */
+	uint64_t made;	      /* MKDIRs whose reply was stored */
+	uint64_t twice;	      /* twice that */
 	uint64_t node[NODES]; /* what FORGET takes down */
 };
 
@@ -197,9 +197,10 @@ static void mkdir_with_crashes(const char *point, unsigned crashes)
 			break;
 		expect_killed(fake_wait(&fake));
 		deaths++;
-		cr_expect_eq(fake_slot_state(&fake, 1), stored ? RELAY_SLOT_APPLIED
-							: redo ? RELAY_SLOT_APPLYING
-							       : RELAY_SLOT_TAKEN,
+		cr_expect_eq(fake_slot_state(&fake, 1),
+			     stored ? RELAY_SLOT_APPLIED
+			     : redo ? RELAY_SLOT_APPLYING
+				    : RELAY_SLOT_TAKEN,
 			     "%s", point);
 		begin();
 		cr_expect_eq(store->at_init.made, stored ? 1 : 0, "%s", point);
@@ -207,7 +208,8 @@ static void mkdir_with_crashes(const char *point, unsigned crashes)
 	}
 	cr_expect_eq(deaths, stored ? 1 : crashes, "%s", point);
 	fake_crash_left(left, sizeof(left));
-	cr_expect_eq(strtoul(left + strlen("MKDIR ") + strlen(point) + 1, NULL, 10), stored ? crashes - 1 : 0, "%s", left);
+	cr_expect_eq(strtoul(left + strlen("MKDIR ") + strlen(point) + 1, NULL, 10), stored ? crashes - 1 : 0, "%s",
+		     left);
 	cr_expect_eq(store->dirs, 1, "%s", point);
 	/* A redo comes to "prerecorded" before its handler is called. */
 	cr_expect_eq(store->redos, strcmp(point, "prerecorded") == 0 ? 1 : redo ? crashes : 0, "%s", point);
