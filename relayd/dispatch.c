@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -97,14 +98,11 @@ static void kernel_write(struct dispatch *dispatch, const struct inflight *r, st
 		pause_note(dispatch, now);
 }
 
-void dispatch_deliver(struct dispatch *dispatch, uint32_t slot, void *reply, uint32_t size)
+void dispatch_deliver(struct dispatch *dispatch, uint32_t slot, const struct fuse_out_header *header, void *payload)
 {
-	struct fuse_out_header out;
+	struct fuse_out_header out = *header;
 
-	/* A copy: a stored reply lies where the backend can write. */
-	memcpy(&out, reply, sizeof(out));
-	out.len = size;
-	kernel_write(dispatch, &dispatch->inflight[slot], &out, (char *)reply + sizeof(out));
+	kernel_write(dispatch, &dispatch->inflight[slot], &out, payload);
 	dispatch_free(dispatch, slot);
 }
 
@@ -117,26 +115,55 @@ void dispatch_answer(struct dispatch *dispatch, uint32_t slot, int error)
 	dispatch_free(dispatch, slot);
 }
 
-void dispatch_send(struct dispatch *dispatch, uint32_t slot)
+int dispatch_send(struct dispatch *dispatch, uint32_t slot, int flags)
 {
 	struct inflight *r = &dispatch->inflight[slot];
-	/* FORGETs are acknowledged by librelay; another backend's are done when they are sent. */
+	/*
+	 * FORGETs are acknowledged by librelay; another backend's are done when they are
+	 * sent, so they never become SENT: a reply to one, which is none, finds nothing.
+	 */
 	bool done = r->no_reply && !atomic_load(&dispatch->librelay);
+	uint32_t sent = INFLIGHT_SENT;
 	ssize_t n;
 
 	/* Before the send: the reply may come before send() returns. */
-	atomic_store(&r->state, INFLIGHT_SENT);
+	if (!done)
+		atomic_store(&r->state, INFLIGHT_SENT);
 	do {
-		n = send(dispatch->channel, journal_request(dispatch->journal, slot), r->size, MSG_NOSIGNAL);
+		n = send(dispatch->channel, journal_request(dispatch->journal, slot), r->size, MSG_NOSIGNAL | flags);
 	} while (n < 0 && errno == EINTR);
-	if (n < 0 && (errno == EMSGSIZE || errno == ENOBUFS || errno == ENOMEM)) {
+	if (n >= 0) {
+		if (done)
+			dispatch_free(dispatch, slot);
+		return 0;
+	}
+	/* A backend may have answered what it has not got. */
+	if (!done && !atomic_compare_exchange_strong(&r->state, &sent, INFLIGHT_WAITING))
+		return 0;
+	if (errno == EAGAIN)
+		return -EAGAIN;
+	if (errno == EMSGSIZE || errno == ENOBUFS || errno == ENOMEM) {
 		log_error("%s: %s, unique %llu: cannot be sent: %s", dispatch->name, dispatch_opcode_name(r->opcode),
 			  (unsigned long long)r->unique, strerror(errno));
 		dispatch_answer(dispatch, slot, errno == EMSGSIZE ? EIO : ENOMEM);
-	} else if (n >= 0 && done) {
-		dispatch_free(dispatch, slot);
+		return 0;
 	}
-	/* Any other failure: the backend is dying.  The slot is SENT, and redone when it has died. */
+	/* The backend is dying.  The slot is redone when it has died. */
+	atomic_store(&r->state, INFLIGHT_SENT);
+	return 0;
+}
+
+void dispatch_interrupt(struct dispatch *dispatch, uint64_t channel_unique)
+{
+	struct {
+		struct fuse_in_header header;
+		struct fuse_interrupt_in in;
+	} packet = {
+		.header = {.len = sizeof(packet), .opcode = FUSE_INTERRUPT, .unique = channel_unique | 1},
+		.in = {.unique = channel_unique},
+	};
+
+	send(dispatch->channel, &packet, sizeof(packet), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 int dispatch_init(struct dispatch *dispatch, const char *name, struct journal *journal, struct session *session,
@@ -153,6 +180,13 @@ int dispatch_init(struct dispatch *dispatch, const char *name, struct journal *j
 	dispatch->inflight = calloc(journal_slots(journal), sizeof(*dispatch->inflight));
 	if (!dispatch->inflight)
 		return -ENOMEM;
+	/* Every page is there from the start: a reply must not fail for want of one. */
+	dispatch->reply = mmap(NULL, DISPATCH_REPLY_SIZE, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (dispatch->reply == MAP_FAILED) {
+		free(dispatch->inflight);
+		return -ENOMEM;
+	}
 	keep_init(&dispatch->keep);
 	notify_init(&dispatch->notify, name, session->fd);
 	pthread_mutex_init(&dispatch->lock, NULL);
@@ -216,6 +250,7 @@ void dispatch_deinit(struct dispatch *dispatch)
 	}
 	notify_deinit(&dispatch->notify);
 	keep_deinit(&dispatch->keep);
+	munmap(dispatch->reply, DISPATCH_REPLY_SIZE);
 	free(dispatch->inflight);
 	pthread_cond_destroy(&dispatch->changed);
 	pthread_mutex_destroy(&dispatch->lock);

@@ -39,6 +39,7 @@ enum inflight_state {
 	INFLIGHT_READING,
 	INFLIGHT_WAITING,   /* in the journal, not with the present incarnation */
 	INFLIGHT_SENT,	    /* with it */
+	INFLIGHT_ANSWERED,  /* its reply is on the way to the kernel */
 	INFLIGHT_ABANDONED, /* the kernel has its answer; the slot waits for the rollback */
 };
 
@@ -48,7 +49,7 @@ enum inflight_state {
  */
 struct inflight {
 	_Atomic uint32_t state;
-	uint32_t opcode;
+	uint32_t opcode; /* from here to `interrupted` it is copied by slot_shrink() */
 	uint32_t size;
 	uint32_t pid;
 	uint64_t unique; /* the kernel's */
@@ -126,6 +127,7 @@ struct dispatch {
 	_Atomic uint64_t died_ns; /* when the last incarnation died, until the pause is noted */
 
 	uint64_t sequence; /* the reader's, for channel uniques */
+	uint64_t full_ns;  /* the reader's: when it last told of a full journal */
 	uint8_t init_reply[sizeof(struct fuse_out_header) + sizeof(struct fuse_init_out)];
 	uint32_t init_reply_size;
 };
@@ -169,15 +171,17 @@ bool dispatch_redo_suspects(const struct dispatch *dispatch);
 
 /*
  * Gives the present incarnation what earlier ones had not answered, oldest first,
- * after answering EIO to those that have killed `lives` incarnations.  One by one
- * if `single`: to be called again on DISPATCH_PROGRESS.  Returns the number of
- * requests that are still to be sent or answered before the gate may open.
+ * after answering EIO to those that have killed `lives` incarnations.  Never waits.
+ *
+ * Returns 0 when the gate may open; 1 if `single`, which gives them one by one: to
+ * be called again on DISPATCH_PROGRESS; -EAGAIN if the channel is full: to be
+ * called again in a while.
  */
-unsigned dispatch_redo(struct dispatch *dispatch, unsigned lives, bool single);
+int dispatch_redo(struct dispatch *dispatch, unsigned lives, bool single);
 
 /*
- * Opens the gate, and sends what is waiting.  Returns whether any request has
- * waited that does not wait for others by itself.
+ * Opens the gate.  Returns whether any request has waited that does not wait for
+ * others by itself.
  */
 bool dispatch_gate_open(struct dispatch *dispatch);
 
@@ -193,12 +197,21 @@ uint32_t dispatch_outstanding(const struct dispatch *dispatch);
 
 /* ---- between the files of dispatch ------------------------------------- */
 
-/* Sends the slot's request to the channel; `lock` is held.  The slot is SENT afterwards. */
-void dispatch_send(struct dispatch *dispatch, uint32_t slot);
+/*
+ * Sends the slot's request, which is WAITING, to the channel; `lock` is held.  It is
+ * SENT afterwards, or done with.  Returns 0, or with MSG_DONTWAIT in flags -EAGAIN
+ * if the channel is full: it is WAITING still.
+ */
+int dispatch_send(struct dispatch *dispatch, uint32_t slot, int flags);
+/* Tells the backend that this request of its is interrupted.  A hint: a full or ended channel takes none. */
+void dispatch_interrupt(struct dispatch *dispatch, uint64_t channel_unique);
 /* Answers the request with an error (0: success without payload) and frees the slot. */
 void dispatch_answer(struct dispatch *dispatch, uint32_t slot, int error);
-/* Writes a whole reply, whose unique is set here, to the kernel, and frees the slot. */
-void dispatch_deliver(struct dispatch *dispatch, uint32_t slot, void *reply, uint32_t size);
+/*
+ * Writes a reply that was checked to the kernel, and frees the slot.  The header is
+ * relayd's own copy, but for the unique, which is set here.
+ */
+void dispatch_deliver(struct dispatch *dispatch, uint32_t slot, const struct fuse_out_header *header, void *payload);
 void dispatch_free(struct dispatch *dispatch, uint32_t slot);
 void dispatch_event(struct dispatch *dispatch, unsigned events);
 uint64_t dispatch_now_ns(void);

@@ -14,6 +14,9 @@
 
 #include "log.h"
 
+/* How often a full journal is told of. */
+#define FULL_LOG_NS 10000000000u
+
 /* The kernel's own number of a request: without the mark of one that it sent again. */
 static uint64_t kernel_number(uint64_t unique)
 {
@@ -31,6 +34,18 @@ static bool slot_find_idle(struct dispatch *dispatch, uint32_t from, uint32_t to
 	return false;
 }
 
+/* Once in a while: with enough applications it is full again and again. */
+static void full_log(struct dispatch *dispatch)
+{
+	uint64_t now = dispatch_now_ns();
+
+	if (dispatch->full_ns && now - dispatch->full_ns < FULL_LOG_NS)
+		return;
+	dispatch->full_ns = now;
+	log_warning("%s: the journal is full: %u requests in flight, further ones wait", dispatch->name,
+		    dispatch->journal->map.large);
+}
+
 /* Waits for a large slot.  Returns false when the threads are to end. */
 static bool slot_claim(struct dispatch *dispatch, uint32_t *slot)
 {
@@ -38,7 +53,7 @@ static bool slot_claim(struct dispatch *dispatch, uint32_t *slot)
 	bool found = slot_find_idle(dispatch, 0, large, slot);
 
 	if (!found) {
-		log_warning("%s: the journal is full: %u requests in flight, further ones wait", dispatch->name, large);
+		full_log(dispatch);
 		pthread_mutex_lock(&dispatch->free_lock);
 		/* Set before the second look: who frees a slot after that look sees it. */
 		atomic_store(&dispatch->starving, true);
@@ -54,28 +69,25 @@ static bool slot_claim(struct dispatch *dispatch, uint32_t *slot)
 	return found;
 }
 
-/* Passes an INTERRUPT on, if its request is with the backend, and remembers it for a redo. */
+/*
+ * Passes an INTERRUPT on, if its request is with the backend, and remembers it for a
+ * redo.  Remembered first: who sends the request at this moment sees it afterwards,
+ * or has sent it when the lock is had.
+ */
 static void interrupt_take(struct dispatch *dispatch, const struct fuse_interrupt_in *in)
 {
-	struct {
-		struct fuse_in_header header;
-		struct fuse_interrupt_in in;
-	} packet = {.header = {.len = sizeof(packet), .opcode = FUSE_INTERRUPT}};
+	uint64_t unique = kernel_number(in->unique);
 
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++) {
 		struct inflight *r = &dispatch->inflight[slot];
 		uint32_t state = atomic_load(&r->state);
 
-		if ((state != INFLIGHT_SENT && state != INFLIGHT_WAITING) ||
-		    kernel_number(r->unique) != kernel_number(in->unique))
+		if ((state != INFLIGHT_SENT && state != INFLIGHT_WAITING) || kernel_number(r->unique) != unique)
 			continue;
 		atomic_store(&r->interrupted, true);
-		packet.header.unique = r->channel_unique | 1;
-		packet.in.unique = r->channel_unique;
 		pthread_mutex_lock(&dispatch->lock);
-		/* Only a hint: one that finds the channel full or gone may be lost. */
-		if (dispatch->gate)
-			send(dispatch->channel, &packet, sizeof(packet), MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (atomic_load(&r->state) == INFLIGHT_SENT)
+			dispatch_interrupt(dispatch, r->channel_unique);
 		pthread_mutex_unlock(&dispatch->lock);
 		return;
 	}
@@ -87,7 +99,8 @@ static void interrupt_take(struct dispatch *dispatch, const struct fuse_interrup
  */
 static bool slot_shrink(struct dispatch *dispatch, uint32_t *slot)
 {
-	struct inflight *from = &dispatch->inflight[*slot];
+	const size_t begin = offsetof(struct inflight, opcode), end = offsetof(struct inflight, interrupted);
+	struct inflight *from = &dispatch->inflight[*slot], *to;
 	uint32_t small;
 
 	if (from->size > journal_request_capacity(dispatch->journal, dispatch->journal->map.large) ||
@@ -99,13 +112,19 @@ static bool slot_shrink(struct dispatch *dispatch, uint32_t *slot)
 	}
 	journal_slot_claim(dispatch->journal, small);
 	memcpy(journal_request(dispatch->journal, small), journal_request(dispatch->journal, *slot), from->size);
-	dispatch->inflight[small] = *from;
+	to = &dispatch->inflight[small];
+	atomic_store(&to->state, INFLIGHT_READING);
+	atomic_store(&to->interrupted, false);
+	memcpy((char *)to + begin, (const char *)from + begin, end - begin);
 	dispatch_free(dispatch, *slot);
 	*slot = small;
 	return true;
 }
 
-/* Publishes a whole request in its slot, and sends it unless the gate is shut. */
+/*
+ * Publishes a whole request in its slot, and sends it.  While the gate is shut it
+ * waits, and then it may be a redo that has sent it.
+ */
 static void request_pass(struct dispatch *dispatch, uint32_t slot)
 {
 	struct inflight *r = &dispatch->inflight[slot];
@@ -117,11 +136,10 @@ static void request_pass(struct dispatch *dispatch, uint32_t slot)
 	journal_slot_publish(dispatch->journal, slot, r->unique, r->channel_unique, r->opcode, r->size);
 	pthread_mutex_lock(&dispatch->lock);
 	atomic_store(&r->state, INFLIGHT_WAITING);
-	if (dispatch->gate)
-		dispatch_send(dispatch, slot);
-	/* Whoever opens the gate sends what is waiting. */
 	while (!dispatch->gate && !dispatch->stop)
 		pthread_cond_wait(&dispatch->changed, &dispatch->lock);
+	if (dispatch->gate && atomic_load(&r->state) == INFLIGHT_WAITING)
+		dispatch_send(dispatch, slot, 0);
 	pthread_mutex_unlock(&dispatch->lock);
 }
 
@@ -137,8 +155,14 @@ static void notify_reply_pass(struct dispatch *dispatch, uint32_t slot, uint32_t
 
 static void init_take(struct dispatch *dispatch, uint32_t slot, uint32_t size)
 {
-	int err = session_init_take(dispatch->session, journal_request(dispatch->journal, slot), size);
+	int err;
 
+	if (dispatch->session->init_size) {
+		log_error("%s: a second INIT", dispatch->name);
+		dispatch_answer(dispatch, slot, EIO);
+		return;
+	}
+	err = session_init_take(dispatch->session, journal_request(dispatch->journal, slot), size);
 	dispatch_free(dispatch, slot);
 	if (err) {
 		log_error("%s: the kernel's INIT is not one that relayd understands", dispatch->name);
@@ -152,10 +176,14 @@ static void init_take(struct dispatch *dispatch, uint32_t slot, uint32_t size)
 	pthread_mutex_unlock(&dispatch->lock);
 }
 
-/* Fills in relayd's own copy of what the reply will be held against. */
-static const struct relay_op *request_note(struct dispatch *dispatch, uint32_t slot, uint32_t size, int *err)
+/*
+ * Fills in relayd's own copy of what the reply will be held against.  `header` is a
+ * copy too: a backend can write to the slot at any time.
+ */
+static const struct relay_op *request_note(struct dispatch *dispatch, uint32_t slot,
+					   const struct fuse_in_header *header, uint32_t size, int *err)
 {
-	const struct fuse_in_header *header = journal_request(dispatch->journal, slot);
+	const void *request = journal_request(dispatch->journal, slot);
 	struct inflight *r = &dispatch->inflight[slot];
 	const struct relay_op *op = relay_op_get(header->opcode);
 	struct relay_args args;
@@ -172,43 +200,53 @@ static const struct relay_op *request_note(struct dispatch *dispatch, uint32_t s
 	atomic_store_explicit(&r->interrupted, false, memory_order_relaxed);
 	r->no_reply = op && op->reply == RELAY_REPLY_NEVER;
 	r->forced = op && (op->flags & RELAY_OP_FORCED);
-	*err = relay_args_parse(header, size, 0, &args);
+	*err = op ? relay_args_parse(request, size, relay_op_in_size(header->opcode, dispatch->session->answer.flags), &args) : -ENOSYS;
 	if (*err)
 		return op;
-	r->bounds = relay_reply_bounds(op, header);
-	if (header->opcode == FUSE_WRITE && ((const struct fuse_write_in *)args.in)->write_flags & FUSE_WRITE_CACHE)
+	r->bounds = relay_reply_bounds(op, request);
+	if (header->opcode == FUSE_WRITE && size >= sizeof(*header) + op->in_size &&
+	    ((const struct fuse_write_in *)((const char *)request + sizeof(*header)))->write_flags & FUSE_WRITE_CACHE)
 		r->forced = true; /* written back for nobody in particular: never to be given up */
 	return op;
 }
 
+/* A request that the backend is to see. */
+static void request_relay(struct dispatch *dispatch, uint32_t slot, const struct relay_op *op)
+{
+	if (!(op->flags & RELAY_OP_WAITS) || slot_shrink(dispatch, &slot))
+		request_pass(dispatch, slot);
+}
+
 static void request_take(struct dispatch *dispatch, uint32_t slot, uint32_t size)
 {
-	const struct fuse_in_header *header = journal_request(dispatch->journal, slot);
+	const char *request = journal_request(dispatch->journal, slot);
 	const struct relay_op *op;
+	struct fuse_in_header header;
 	int err;
 
-	if (size < sizeof(*header)) {
+	if (size < sizeof(header)) {
 		log_error("%s: the kernel sent %u bytes, less than a header", dispatch->name, size);
 		dispatch_free(dispatch, slot);
 		return;
 	}
-	op = request_note(dispatch, slot, size, &err);
+	memcpy(&header, request, sizeof(header));
+	op = request_note(dispatch, slot, &header, size, &err);
 	if (err) {
 		if (err != -ENOSYS)
 			log_error("%s: %s, unique %llu: the kernel's request is malformed", dispatch->name,
-				  dispatch_opcode_name(header->opcode), (unsigned long long)header->unique);
+				  dispatch_opcode_name(header.opcode), (unsigned long long)header.unique);
 		dispatch_answer(dispatch, slot, err == -ENOSYS ? ENOSYS : EIO);
-	} else if (header->opcode == FUSE_INTERRUPT) {
-		interrupt_take(dispatch, (const struct fuse_interrupt_in *)(header + 1));
+	} else if (header.opcode == FUSE_INTERRUPT) {
+		interrupt_take(dispatch, (const struct fuse_interrupt_in *)(request + sizeof(header)));
 		dispatch_free(dispatch, slot);
-	} else if (header->opcode == FUSE_NOTIFY_REPLY) {
+	} else if (header.opcode == FUSE_NOTIFY_REPLY) {
 		notify_reply_pass(dispatch, slot, size);
-	} else if (header->opcode == FUSE_INIT) {
+	} else if (header.opcode == FUSE_INIT) {
 		init_take(dispatch, slot, size);
 	} else if (op->flags & RELAY_OP_OWN) {
 		dispatch_answer(dispatch, slot, 0);
-	} else if (!(op->flags & RELAY_OP_WAITS) || slot_shrink(dispatch, &slot)) {
-		request_pass(dispatch, slot);
+	} else {
+		request_relay(dispatch, slot, op);
 	}
 }
 
@@ -225,8 +263,8 @@ void *dispatch_reader(void *arg)
 		do { /* ENOENT: the request was given up while it was being copied */
 			n = read(dispatch->session->fd, buffer, capacity);
 		} while (n < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT) && !dispatch->stop);
-		if (n < 0) {
-			if (errno != ENODEV && !dispatch->stop)
+		if (n <= 0) {
+			if (n < 0 && errno != ENODEV && !dispatch->stop)
 				log_error("%s: reading from /dev/fuse: %s", dispatch->name, strerror(errno));
 			dispatch_free(dispatch, slot);
 			break;

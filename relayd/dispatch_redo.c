@@ -51,7 +51,8 @@ static bool stored_deliver(struct dispatch *dispatch, uint32_t slot)
 {
 	struct inflight *r = &dispatch->inflight[slot];
 	uint32_t size = journal_slot_stored(dispatch->journal, slot);
-	void *reply = journal_reply(dispatch->journal, slot);
+	char *reply = journal_reply(dispatch->journal, slot);
+	struct fuse_out_header header;
 	const char *why;
 
 	if (size == 0)
@@ -60,8 +61,10 @@ static bool stored_deliver(struct dispatch *dispatch, uint32_t slot)
 		dispatch_free(dispatch, slot);
 		return true;
 	}
-	why = relay_reply_check(&r->bounds, reply, size);
-	if (!why && ((struct fuse_out_header *)reply)->unique != r->channel_unique)
+	/* A copy, which goes to the kernel: something of the backend may still be able to write there. */
+	memcpy(&header, reply, sizeof(header));
+	why = relay_reply_check(&r->bounds, &header, size);
+	if (!why && header.unique != r->channel_unique)
 		why = "another request's unique";
 	if (why) {
 		log_error("%s: malformed reply to %s, unique %llu, in the journal: %s; answered EIO", dispatch->name,
@@ -70,7 +73,7 @@ static bool stored_deliver(struct dispatch *dispatch, uint32_t slot)
 		return true;
 	}
 	atomic_fetch_add_explicit(&dispatch->stats->resent, 1, memory_order_relaxed);
-	dispatch_deliver(dispatch, slot, reply, size);
+	dispatch_deliver(dispatch, slot, &header, reply + sizeof(header));
 	return true;
 }
 
@@ -109,31 +112,25 @@ static bool poisoned(const struct inflight *r, unsigned lives)
 	return r->lives + r->kills / DISPATCH_KILLS_PER_LIFE >= lives;
 }
 
-static void interrupt_repeat(struct dispatch *dispatch, const struct inflight *r)
-{
-	struct {
-		struct fuse_in_header header;
-		struct fuse_interrupt_in in;
-	} packet = {
-		.header = {.len = sizeof(packet), .opcode = FUSE_INTERRUPT, .unique = r->channel_unique | 1},
-		.in = {.unique = r->channel_unique},
-	};
-
-	send(dispatch->channel, &packet, sizeof(packet), MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
-static void redo_send(struct dispatch *dispatch, uint32_t slot)
+static int redo_send(struct dispatch *dispatch, uint32_t slot)
 {
 	struct inflight *r = &dispatch->inflight[slot];
+	bool delivered = r->delivered;
+	uint64_t unique = r->unique, channel_unique = r->channel_unique;
+	uint32_t opcode = r->opcode;
+	int err = dispatch_send(dispatch, slot, MSG_DONTWAIT);
 
-	if (r->delivered) {
+	if (err)
+		return err;
+	/* From here on the slot may be another request's. */
+	if (delivered) {
 		atomic_fetch_add_explicit(&dispatch->stats->redone, 1, memory_order_relaxed);
 		log_debug("%s: incarnation %u is given %s, unique %llu, again", dispatch->name, dispatch->incarnation,
-			  dispatch_opcode_name(r->opcode), (unsigned long long)r->unique);
+			  dispatch_opcode_name(opcode), (unsigned long long)unique);
 	}
-	dispatch_send(dispatch, slot);
 	if (atomic_load(&r->interrupted))
-		interrupt_repeat(dispatch, r);
+		dispatch_interrupt(dispatch, channel_unique);
+	return 0;
 }
 
 /* The oldest waiting request, or false. */
@@ -173,37 +170,43 @@ static void redo_settle(struct dispatch *dispatch, unsigned lives)
 	}
 }
 
-unsigned dispatch_redo(struct dispatch *dispatch, unsigned lives, bool single)
+/* Sends what waits; one by one stops at the first that does not wait for others by itself. */
+static int redo_send_all(struct dispatch *dispatch, bool single)
 {
-	uint32_t slot;
+	uint32_t slot = 0;
+	int err;
 
-	redo_settle(dispatch, lives);
-	if (!single) {
-		while (redo_oldest(dispatch, &slot))
-			redo_send(dispatch, slot);
-		return 0;
-	}
-	/* What waits for others would never let the next one go: it comes with the gate. */
-	if (dispatch_outstanding(dispatch) > 0)
-		return 1;
 	while (redo_oldest(dispatch, &slot)) {
-		redo_send(dispatch, slot);
-		if (slot < dispatch->journal->map.large)
+		err = redo_send(dispatch, slot);
+		if (err)
+			return err;
+		if (single && slot < dispatch->journal->map.large)
 			return 1;
 	}
 	return 0;
 }
 
+int dispatch_redo(struct dispatch *dispatch, unsigned lives, bool single)
+{
+	int result;
+
+	redo_settle(dispatch, lives);
+	if (single && dispatch_outstanding(dispatch) > 0)
+		return 1;
+	pthread_mutex_lock(&dispatch->lock);
+	result = redo_send_all(dispatch, single);
+	pthread_mutex_unlock(&dispatch->lock);
+	return result;
+}
+
 bool dispatch_gate_open(struct dispatch *dispatch)
 {
 	bool waited = dispatch_outstanding(dispatch) > 0;
-	uint32_t slot;
 
 	pthread_mutex_lock(&dispatch->lock);
-	while (redo_oldest(dispatch, &slot)) {
-		waited = waited || slot < dispatch->journal->map.large;
-		redo_send(dispatch, slot);
-	}
+	/* What still waits came after the redo: it is the reader's, which sends it now. */
+	for (uint32_t slot = 0; slot < dispatch->journal->map.large; slot++)
+		waited = waited || atomic_load(&dispatch->inflight[slot].state) == INFLIGHT_WAITING;
 	atomic_store(&dispatch->gate, true);
 	pthread_cond_broadcast(&dispatch->changed);
 	pthread_mutex_unlock(&dispatch->lock);
@@ -240,11 +243,12 @@ void dispatch_sweep(struct dispatch *dispatch)
 {
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++) {
 		struct inflight *r = &dispatch->inflight[slot];
-		struct fuse_out_header out = {.len = sizeof(out), .error = -EINTR, .unique = r->unique};
+		struct fuse_out_header out = {.len = sizeof(out), .error = -EINTR};
 
 		if (atomic_load(&r->state) != INFLIGHT_WAITING || r->no_reply || r->forced || r->pid == 0 ||
 		    !task_dying(r->pid))
 			continue;
+		out.unique = r->unique;
 		log_info("%s: %s, unique %llu: its caller %u is dying; answered EINTR", dispatch->name,
 			 dispatch_opcode_name(r->opcode), (unsigned long long)r->unique, r->pid);
 		atomic_fetch_add_explicit(&dispatch->stats->abandoned, 1, memory_order_relaxed);

@@ -140,20 +140,14 @@ static void notification_take(struct dispatch *dispatch, const struct packet *pa
 /* EAGAIN: the INTERRUPT came before its request was found; the kernel would send it again, so do we. */
 static void interrupt_again(struct dispatch *dispatch, const struct fuse_out_header *header)
 {
-	struct {
-		struct fuse_in_header header;
-		struct fuse_interrupt_in in;
-	} packet = {
-		.header = {.len = sizeof(packet), .opcode = FUSE_INTERRUPT, .unique = header->unique},
-		.in = {.unique = header->unique & ~(uint64_t)1},
-	};
-	uint32_t slot = relay_unique_slot(header->unique);
+	uint64_t channel_unique = header->unique & ~(uint64_t)1;
+	uint32_t slot = relay_unique_slot(channel_unique);
 
 	if (header->error != -EAGAIN || slot >= journal_slots(dispatch->journal))
 		return;
 	if (atomic_load(&dispatch->inflight[slot].state) == INFLIGHT_SENT &&
-	    dispatch->inflight[slot].channel_unique == packet.in.unique)
-		send(dispatch->channel, &packet, sizeof(packet), MSG_NOSIGNAL | MSG_DONTWAIT);
+	    dispatch->inflight[slot].channel_unique == channel_unique)
+		dispatch_interrupt(dispatch, channel_unique);
 }
 
 static void init_reply_take(struct dispatch *dispatch, const struct packet *packet)
@@ -170,7 +164,7 @@ static void init_reply_take(struct dispatch *dispatch, const struct packet *pack
 static void reply_take(struct dispatch *dispatch, const struct packet *packet)
 {
 	const struct fuse_out_header *header = packet->bytes;
-	uint32_t slot = relay_unique_slot(header->unique);
+	uint32_t slot = relay_unique_slot(header->unique), sent = INFLIGHT_SENT;
 	struct inflight *r;
 	const char *why;
 
@@ -179,7 +173,8 @@ static void reply_take(struct dispatch *dispatch, const struct packet *packet)
 		return;
 	}
 	r = &dispatch->inflight[slot];
-	if (atomic_load(&r->state) != INFLIGHT_SENT || r->channel_unique != header->unique) {
+	if (atomic_load(&r->state) != INFLIGHT_SENT || r->channel_unique != header->unique ||
+	    !atomic_compare_exchange_strong(&r->state, &sent, INFLIGHT_ANSWERED)) {
 		reply_bad(dispatch, "a reply to nothing", header->unique);
 		return;
 	}
@@ -195,7 +190,7 @@ static void reply_take(struct dispatch *dispatch, const struct packet *packet)
 		dispatch_answer(dispatch, slot, EIO);
 		return;
 	}
-	dispatch_deliver(dispatch, slot, packet->bytes, packet->size);
+	dispatch_deliver(dispatch, slot, header, (char *)packet->bytes + sizeof(*header));
 }
 
 static void packet_take(struct dispatch *dispatch, const struct packet *packet)
@@ -240,6 +235,7 @@ static void channel_serve(struct dispatch *dispatch, int channel)
 			.truncated = n == -EMSGSIZE,
 			.fd = &fd,
 		};
+		bool ended;
 
 		if (fds == 0)
 			fd = -1;
@@ -251,13 +247,12 @@ static void channel_serve(struct dispatch *dispatch, int channel)
 			continue;
 		if (n < 0 && n != -EMSGSIZE)
 			return;
-		if (n != 0 || !channel_ended(channel))
+		ended = n == 0 && channel_ended(channel);
+		if (!ended)
 			packet_take(dispatch, &packet);
-		else
-			channel = -1;
 		if (fd >= 0)
 			close(fd);
-		if (channel < 0)
+		if (ended)
 			return;
 	}
 }

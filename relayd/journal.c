@@ -135,7 +135,8 @@ uint32_t journal_slot_stored(const struct journal *journal, uint32_t slot)
 
 	if (atomic_load_explicit(&s->state, memory_order_acquire) != RELAY_SLOT_APPLIED)
 		return 0;
-	size = s->reply_size;
+	/* Once: a backend can still change it. */
+	size = *(const volatile uint32_t *)&s->reply_size;
 	if (size < sizeof(struct fuse_out_header) || size > journal_reply_capacity(journal, slot))
 		return 0;
 	return size;

@@ -29,6 +29,9 @@
 /* Slots of the journal: what the kernel has in flight at a time, and waiters for locks. */
 #define SLOTS_LARGE 64u
 #define SLOTS_SMALL 512u
+/* How long a backend may take to answer INIT, and to end when it is asked to. */
+#define INIT_DEADLINE_MS 10000u
+#define END_DEADLINE_MS 2000u
 /* Incarnations that a request may kill. */
 #define LIVES_DEFAULT 3u
 
@@ -216,6 +219,8 @@ static void supervisor_build(struct mount *mount, const struct mount_config *con
 		.command = mount->has_command ? &mount->command : NULL,
 		.directory = mount->directory,
 		.lives = config->lives ? config->lives : LIVES_DEFAULT,
+		.init_ms = INIT_DEADLINE_MS,
+		.end_ms = END_DEADLINE_MS,
 		.state = SUPERVISOR_STOPPED,
 		.pidfd = -1,
 		.channel = -1,

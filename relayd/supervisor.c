@@ -23,10 +23,10 @@
 #include "dispatch.h"
 #include "log.h"
 
-/* How long a backend may take to answer INIT, and to end when it is asked to. */
-#define INIT_DEADLINE_MS 10000u
+/* How long a backend may take to answer what it has when it is to end. */
 #define DRAIN_DEADLINE_MS 5000u
-#define END_DEADLINE_MS 2000u
+/* When a full channel is tried again. */
+#define FULL_MS 10u
 /* How often callers that are dying are looked for while no backend is there. */
 #define SWEEP_MS 50u
 /*
@@ -87,10 +87,13 @@ static void backend_kill(struct supervisor *s)
 		syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
 }
 
-static void died_if_both(struct supervisor *s)
+/*
+ * Whether the life is over.  What attached by itself may go on when its mount is
+ * gone: it may serve others, and no other incarnation will come.
+ */
+static bool life_over(const struct supervisor *s)
 {
-	if (s->exited && s->drained)
-		supervisor_event(s, SUPERVISOR_DIED);
+	return s->drained && (s->exited || (s->stopping && !s->child));
 }
 
 /* From here on applications wait. */
@@ -140,7 +143,8 @@ static void on_exit_ready(struct loop_io *io, unsigned events)
 	ending_note(s);
 	/* Something of it may still hold the channel's other end: a child that it left behind. */
 	channel_cut(s);
-	died_if_both(s);
+	if (life_over(s))
+		supervisor_event(s, SUPERVISOR_DIED);
 }
 
 /* The channel has ended: DIED follows when the process has too. */
@@ -148,20 +152,19 @@ static void on_drained(struct supervisor *s)
 {
 	s->drained = true;
 	channel_cut(s);
-	/* It closed its channel, and can serve nothing any more. */
-	if (!s->wanted)
-		backend_kill(s);
-	died_if_both(s);
+	supervisor_event(s, life_over(s) ? SUPERVISOR_DIED : SUPERVISOR_CLOSED);
 }
 
+/* Has the backend served.  One that is gone already is left to on_exit_ready(). */
 static void channel_begin(struct supervisor *s)
 {
-	s->drained = false;
-	if (dispatch_channel_begin(s->dispatch, s->channel, s->incarnation) == 0)
+	int err = dispatch_channel_begin(s->dispatch, s->channel, s->incarnation);
+
+	s->drained = err != 0;
+	if (!err)
 		return;
-	/* The replier never gets this channel: nobody else will say that it is drained. */
-	log_warning("%s: incarnation %u, pid %d, is gone before its INIT", s->name, s->incarnation, (int)s->pid);
-	s->drained = true;
+	log_warning("%s: incarnation %u, pid %d, does not take INIT: %s", s->name, s->incarnation, (int)s->pid,
+		    strerror(-err));
 	backend_kill(s);
 }
 
@@ -189,7 +192,7 @@ static void life_begin(struct supervisor *s, int channel, pid_t pid, int pidfd, 
 		atomic_fetch_add_explicit(&s->stats->restarts, 1, memory_order_relaxed);
 	channel_enlarge(channel);
 	loop_io_start(s->loop, &s->on_exit, pidfd, LOOP_READ, on_exit_ready);
-	loop_timer_start(s->loop, &s->timer, INIT_DEADLINE_MS, on_timer);
+	loop_timer_start(s->loop, &s->timer, s->init_ms, on_timer);
 	log_info("%s: incarnation %u, pid %d, is starting", s->name, s->incarnation, (int)pid);
 	if (s->kernel_ready)
 		channel_begin(s);
@@ -245,15 +248,9 @@ static enum supervisor_state do_hello(struct supervisor *s)
 	return SUPERVISOR_RESTORING;
 }
 
-/* One of the requests may be what kills backends: then they go one by one. */
-static enum supervisor_state do_redo(struct supervisor *s)
+/* Every request that waited is with the backend. */
+static enum supervisor_state serving_begin(struct supervisor *s)
 {
-	bool single = s->state == SUPERVISOR_REDOING || dispatch_redo_suspects(s->dispatch);
-
-	atomic_store(&s->dispatch->watched, single);
-	if (dispatch_redo(s->dispatch, s->lives, single) > 0)
-		return SUPERVISOR_REDOING;
-	atomic_store(&s->dispatch->watched, false);
 	s->serving_ns = dispatch_now_ns();
 	s->served = true;
 	if (!dispatch_gate_open(s->dispatch)) {
@@ -269,9 +266,26 @@ static enum supervisor_state do_redo(struct supervisor *s)
 	return SUPERVISOR_SERVING;
 }
 
+static enum supervisor_state do_redo(struct supervisor *s)
+{
+	int left;
+
+	atomic_store(&s->dispatch->watched, s->single);
+	left = dispatch_redo(s->dispatch, s->lives, s->single);
+	if (left < 0)
+		loop_timer_start(s->loop, &s->timer, FULL_MS, on_timer);
+	if (left)
+		return SUPERVISOR_REDOING;
+	loop_timer_stop(&s->timer);
+	atomic_store(&s->dispatch->watched, false);
+	return serving_begin(s);
+}
+
+/* One of the requests may be what kills backends: then they go one by one. */
 static enum supervisor_state do_ready(struct supervisor *s)
 {
 	loop_timer_stop(&s->timer);
+	s->single = dispatch_redo_suspects(s->dispatch);
 	return do_redo(s);
 }
 
@@ -287,15 +301,8 @@ static enum supervisor_state do_refuse(struct supervisor *s)
 static enum supervisor_state do_kill_late(struct supervisor *s)
 {
 	snprintf(s->problem, sizeof(s->problem), "the backend, pid %d, did not answer INIT within %u s", (int)s->pid,
-		 INIT_DEADLINE_MS / 1000);
+		 s->init_ms / 1000);
 	return do_refuse(s);
-}
-
-static enum supervisor_state do_kill(struct supervisor *s)
-{
-	s->wanted = true;
-	backend_kill(s);
-	return s->state;
 }
 
 /* Nothing new is sent; what is in flight is answered first. */
@@ -311,28 +318,11 @@ static enum supervisor_state do_drain(struct supervisor *s)
 	return SUPERVISOR_DRAINING;
 }
 
-/* The end of the channel is what asks a backend to end. */
-static enum supervisor_state do_end(struct supervisor *s)
+/* Without its channel it can serve nothing any more, but it may have something to finish. */
+static enum supervisor_state do_closed(struct supervisor *s)
 {
-	s->wanted = true;
-	atomic_store(&s->dispatch->watched, false);
-	channel_cut(s);
-	loop_timer_start(s->loop, &s->timer, END_DEADLINE_MS, on_timer);
+	loop_timer_start(s->loop, &s->timer, s->end_ms, on_timer);
 	return SUPERVISOR_DRAINING;
-}
-
-static enum supervisor_state do_end_drained(struct supervisor *s)
-{
-	if (s->drained || dispatch_outstanding(s->dispatch) > 0)
-		return s->state;
-	return do_end(s);
-}
-
-static enum supervisor_state do_end_late(struct supervisor *s)
-{
-	log_warning("%s: incarnation %u, pid %d, does not end; killed", s->name, s->incarnation, (int)s->pid);
-	backend_kill(s);
-	return do_end(s);
 }
 
 /* What a life leaves behind when it is over. */
@@ -363,16 +353,53 @@ static enum supervisor_state do_died(struct supervisor *s)
 	life_end(s);
 	if (s->stopping)
 		return SUPERVISOR_STOPPED;
-	if (s->problem[0] == '\0')
+	if (s->problem[0] == '\0' && !s->wanted)
 		snprintf(s->problem, sizeof(s->problem), "the backend %s%s", s->ending,
 			 s->served ? "" : " before the mount answered");
 	if (!s->command)
 		return SUPERVISOR_STOPPED;
-	if (!s->served) {
+	if (!s->served && !s->wanted) {
 		s->exit_status = EXIT_BACKEND_ENDED;
 		return SUPERVISOR_FAILED;
 	}
 	return delay ? backoff_begin(s, delay) : do_start(s);
+}
+
+/* The end of the channel is what asks a backend to end. */
+static enum supervisor_state do_end(struct supervisor *s)
+{
+	s->wanted = true;
+	atomic_store(&s->dispatch->watched, false);
+	channel_cut(s);
+	if (life_over(s))
+		return do_died(s);
+	loop_timer_start(s->loop, &s->timer, s->end_ms, on_timer);
+	return SUPERVISOR_DRAINING;
+}
+
+static enum supervisor_state do_end_drained(struct supervisor *s)
+{
+	if (s->drained || dispatch_outstanding(s->dispatch) > 0)
+		return s->state;
+	return do_end(s);
+}
+
+static enum supervisor_state do_end_late(struct supervisor *s)
+{
+	log_warning("%s: incarnation %u, pid %d, does not end; killed", s->name, s->incarnation, (int)s->pid);
+	backend_kill(s);
+	channel_cut(s);
+	return s->state;
+}
+
+/* It has nothing yet that it could finish. */
+static enum supervisor_state do_kill(struct supervisor *s)
+{
+	s->wanted = true;
+	if (s->stopping && !s->child)
+		return do_end(s);
+	backend_kill(s);
+	return s->state;
 }
 
 static enum supervisor_state do_stop(struct supervisor *s)
@@ -393,6 +420,7 @@ static action *const table[SUPERVISOR_STATES][SUPERVISOR_EVENTS] = {
 		[SUPERVISOR_HELLO] = do_hello,
 		[SUPERVISOR_READY] = do_ready,
 		[SUPERVISOR_REFUSED] = do_refuse,
+		[SUPERVISOR_CLOSED] = do_closed,
 		[SUPERVISOR_TIMEOUT] = do_kill_late,
 		[SUPERVISOR_RESTART] = do_kill,
 		[SUPERVISOR_STOP] = do_kill,
@@ -401,6 +429,7 @@ static action *const table[SUPERVISOR_STATES][SUPERVISOR_EVENTS] = {
 	[SUPERVISOR_RESTORING] = {
 		[SUPERVISOR_READY] = do_ready,
 		[SUPERVISOR_REFUSED] = do_refuse,
+		[SUPERVISOR_CLOSED] = do_closed,
 		[SUPERVISOR_TIMEOUT] = do_kill_late,
 		[SUPERVISOR_RESTART] = do_kill,
 		[SUPERVISOR_STOP] = do_kill,
@@ -408,11 +437,14 @@ static action *const table[SUPERVISOR_STATES][SUPERVISOR_EVENTS] = {
 	},
 	[SUPERVISOR_REDOING] = {
 		[SUPERVISOR_PROGRESS] = do_redo,
+		[SUPERVISOR_CLOSED] = do_closed,
+		[SUPERVISOR_TIMEOUT] = do_redo,
 		[SUPERVISOR_RESTART] = do_kill,
 		[SUPERVISOR_STOP] = do_kill,
 		[SUPERVISOR_DIED] = do_died,
 	},
 	[SUPERVISOR_SERVING] = {
+		[SUPERVISOR_CLOSED] = do_closed,
 		[SUPERVISOR_RESTART] = do_drain,
 		[SUPERVISOR_STOP] = do_end,
 		[SUPERVISOR_DIED] = do_died,

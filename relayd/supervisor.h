@@ -38,6 +38,7 @@ enum supervisor_event {
 	SUPERVISOR_READY,    /* its answer to INIT is good */
 	SUPERVISOR_REFUSED,  /* it is not */
 	SUPERVISOR_PROGRESS, /* it has answered a request */
+	SUPERVISOR_CLOSED,   /* the channel has ended, the process has not */
 	SUPERVISOR_DIED,     /* the process has ended and the channel is drained */
 	SUPERVISOR_TIMEOUT,  /* the state's deadline, or the backoff, is over */
 	SUPERVISOR_RESTART,  /* a person wants another incarnation */
@@ -54,6 +55,8 @@ struct supervisor {
 	const struct launch_command *command; /* NULL: backends attach themselves */
 	const char *directory;
 	unsigned lives;
+	uint32_t init_ms; /* how long a backend may take to answer INIT */
+	uint32_t end_ms;  /* and to end when it is asked to */
 
 	enum supervisor_state state;
 	uint32_t incarnation;
@@ -67,6 +70,7 @@ struct supervisor {
 	bool wanted;	/* we ended it ourselves */
 	bool stopping;	/* the mount ends */
 	bool served;	/* some incarnation has reached SERVING */
+	bool single;	/* the redo goes one by one: a request may be what kills */
 	uint64_t serving_ns; /* when this one did; 0: not yet */
 	struct backoff backoff;
 	char problem[256];
