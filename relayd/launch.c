@@ -127,7 +127,7 @@ static int attributes_init(posix_spawnattr_t *attributes)
 	return 0;
 }
 
-pid_t launch_run(const struct launch_command *command, const char *directory, int channel, int *pidfd)
+pid_t launch_run(const struct launch_command *command, const char *directory, int channel, int output, int *pidfd)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
@@ -146,6 +146,11 @@ pid_t launch_run(const struct launch_command *command, const char *directory, in
 	if (err)
 		goto out_actions;
 	err = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+	if (!err)
+		err = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+	if (!err)
+		err = posix_spawn_file_actions_adddup2(&actions, output, STDERR_FILENO);
+	/* Last: the number may be one of those that were just taken from. */
 	if (!err)
 		err = posix_spawn_file_actions_adddup2(&actions, channel, LAUNCH_CHANNEL_FD);
 	if (!err && directory)

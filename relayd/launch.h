@@ -23,10 +23,10 @@ int launch_command_init(struct launch_command *command, const char *line, char *
 void launch_command_deinit(struct launch_command *command);
 
 /*
- * Runs the command in `directory`, with `channel` as LAUNCH_CHANNEL_FD.  channel stays
- * the caller's.  *pidfd becomes readable when the process, a child, has ended.
+ * Runs the command in `directory`, with `channel` as LAUNCH_CHANNEL_FD and `output` as
+ * its standard output and error.  Both stay the caller's.  *pidfd becomes readable when the process, a child, has ended.
  * Returns its pid, or a negative errno: -ENOENT, -EACCES, … of the program.
  */
-pid_t launch_run(const struct launch_command *command, const char *directory, int channel, int *pidfd);
+pid_t launch_run(const struct launch_command *command, const char *directory, int channel, int output, int *pidfd);
 
 #endif

@@ -42,6 +42,8 @@ relayd_librelayd_la_SOURCES = \
 	relayd/mountopts.h \
 	relayd/notify.c \
 	relayd/notify.h \
+	relayd/output.c \
+	relayd/output.h \
 	relayd/session.c \
 	relayd/session.h \
 	relayd/session_init.c \

@@ -47,6 +47,7 @@ struct mount {
 	struct journal journal;
 	struct session session;
 	struct dispatch dispatch;
+	struct output output;
 	struct supervisor supervisor;
 	struct stats *stats;
 	struct loop_wake wake;
@@ -218,6 +219,7 @@ static void supervisor_build(struct mount *mount, const struct mount_config *con
 		.stats = mount->stats,
 		.command = mount->has_command ? &mount->command : NULL,
 		.directory = mount->directory,
+		.output = &mount->output,
 		.lives = config->lives ? config->lives : LIVES_DEFAULT,
 		.init_ms = INIT_DEADLINE_MS,
 		.end_ms = END_DEADLINE_MS,
@@ -251,6 +253,8 @@ int mount_new(struct mount **out, struct loop *loop, const struct mount_config *
 	}
 	if (!err)
 		err = kernel_side_build(mount, config, why, why_size);
+	if (!err)
+		err = output_init(&mount->output, loop, mount->name);
 	if (err) {
 		mount_free(mount);
 		return err;
@@ -287,6 +291,8 @@ void mount_free(struct mount *mount)
 		dispatch_deinit(&mount->dispatch);
 		loop_wake_stop(&mount->wake);
 	}
+	if (mount->output.io.loop)
+		output_deinit(&mount->output);
 	session_close(&mount->session);
 	journal_deinit(&mount->journal);
 	launch_command_deinit(&mount->command);

@@ -140,6 +140,8 @@ static void on_exit_ready(struct loop_io *io, unsigned events)
 	(void)events;
 	loop_io_stop(io);
 	s->exited = true;
+	if (s->child)
+		output_drain(s->output);
 	ending_note(s);
 	/* Something of it may still hold the channel's other end: a child that it left behind. */
 	channel_cut(s);
@@ -207,7 +209,7 @@ static int backend_launch(struct supervisor *s)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
 	channel_enlarge(pair[1]);
-	pid = launch_run(s->command, s->directory, pair[1], &pidfd);
+	pid = launch_run(s->command, s->directory, pair[1], s->output->write_fd, &pidfd);
 	close(pair[1]);
 	if (pid < 0) {
 		close(pair[0]);

@@ -15,6 +15,7 @@
 #include "backoff.h"
 #include "launch.h"
 #include "loop.h"
+#include "output.h"
 
 struct dispatch;
 struct session;
@@ -54,6 +55,7 @@ struct supervisor {
 	struct stats *stats;
 	const struct launch_command *command; /* NULL: backends attach themselves */
 	const char *directory;
+	struct output *output; /* where the command prints to */
 	unsigned lives;
 	uint32_t init_ms; /* how long a backend may take to answer INIT */
 	uint32_t end_ms;  /* and to end when it is asked to */
