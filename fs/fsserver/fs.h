@@ -56,6 +56,15 @@ static inline struct fs *fs_of(struct relay_req *req)
 	return relay_session_userdata(relay_req_session(req));
 }
 
+/*
+ * Whether what a redo finds may be taken for its own doing: not where others write
+ * to the store too (relayd --shared-store), and the redo's own error is the answer.
+ */
+static inline bool redo_is_ours(struct relay_req *req)
+{
+	return relay_req_redo(req) && !relay_session_shared_store(relay_req_session(req));
+}
+
 /* ---- serve.c ----------------------------------------------------------- */
 
 /* Opens the source.  0, or a negative errno after a message on standard error. */

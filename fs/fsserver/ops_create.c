@@ -39,9 +39,9 @@ static int name_absent(struct relay_req *req, int dirfd, const char *name)
 }
 
 /* The result of a creating call: on a redo the name is there because we made it. */
-static int made(const struct relay_req *req, int result)
+static int made(struct relay_req *req, int result)
 {
-	if (result == 0 || (errno == EEXIST && relay_req_redo(req)))
+	if (result == 0 || (errno == EEXIST && redo_is_ours(req)))
 		return 0;
 	return -errno;
 }
@@ -215,7 +215,7 @@ void op_create(struct relay_req *req, const struct fuse_create_in *in, const cha
 	if (err == 0) {
 		creds_take(fs, req, in->umask);
 		fd = fs_openat(fs, dir.fd, name, flags, in->mode);
-		if (fd == -EEXIST && relay_req_redo(req))
+		if (fd == -EEXIST && redo_is_ours(req))
 			fd = create_again(fs, &dir, name, flags, in->mode);
 		creds_drop(fs);
 		err = fd < 0 ? fd : 0;

@@ -29,11 +29,11 @@ static int target_get(struct fs *fs, struct relay_req *req, int dirfd, const cha
 
 	*fd = fs_openat(fs, dirfd, name, O_PATH | O_NOFOLLOW, 0);
 	if (*fd < 0)
-		return *fd == -ENOENT && relay_req_redo(req) ? 1 : *fd;
+		return *fd == -ENOENT && redo_is_ours(req) ? 1 : *fd;
 	err = attr_get(*fd, "", stx);
 	now = attr_ident(stx);
 	if (err == 0 && relay_req_redo(req))
-		err = ident_same(pre, &now) ? 0 : 1;
+		err = ident_same(pre, &now) ? 0 : redo_is_ours(req) ? 1 : -ENOENT;
 	if (err)
 		close(*fd);
 	return err;

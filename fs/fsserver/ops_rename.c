@@ -165,8 +165,11 @@ static int rename_look(struct fs *fs, struct relay_req *req, struct end *from, s
 		err = end_look(fs, to);
 	if (err)
 		return err;
+	if (relay_req_redo(req) && rename_was_done(pre, from, to, flags))
+		/* Two inodes that have changed places show whose doing it was; one that has moved does not. */
+		return flags & RENAME_EXCHANGE || redo_is_ours(req) ? 1 : -ENOENT;
 	if (relay_req_redo(req))
-		return rename_was_done(pre, from, to, flags) ? 1 : 0;
+		return 0;
 	err = rename_check(from, to, flags);
 	if (err)
 		return err;

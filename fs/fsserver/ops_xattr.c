@@ -106,7 +106,7 @@ void op_removexattr(struct relay_req *req, const char *name)
 	if (err == 0) {
 		if (!relay_req_redo(req))
 			relay_req_applying(req, sizeof(uint64_t));
-		if (removexattr(path.text, name) < 0 && !(errno == ENODATA && relay_req_redo(req) && pre_existed(req)))
+		if (removexattr(path.text, name) < 0 && !(errno == ENODATA && redo_is_ours(req) && pre_existed(req)))
 			err = -errno;
 	}
 	reply_result(req, err);
