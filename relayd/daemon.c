@@ -149,20 +149,21 @@ int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, s
 	return 0;
 }
 
-/* Unmounts everything; what is in use fails from then on, as with any FUSE daemon that ends. */
+/* Unmounts everything; a second signal does not wait for backends any more. */
 static void end_begin(struct daemon *daemon)
 {
 	struct mount_status status;
+	int err;
 
 	daemon->ending = true;
 	if (!daemon->first)
 		loop_break(daemon->loop);
 	for (struct mount *m = daemon_mount_next(daemon, NULL); m; m = daemon_mount_next(daemon, m)) {
-		if (mount_unmount(m, false) != -EBUSY)
+		err = mount_end(m);
+		if (!err)
 			continue;
 		mount_status(m, &status);
-		log_warning("%s: in use; what is open there fails from now on", status.name);
-		mount_abort(m);
+		log_error("%s: cannot be unmounted: %s", status.name, strerror(-err));
 	}
 }
 

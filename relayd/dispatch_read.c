@@ -266,6 +266,8 @@ void *dispatch_reader(void *arg)
 		if (n <= 0) {
 			if (n < 0 && errno != ENODEV && !dispatch->stop)
 				log_error("%s: reading from /dev/fuse: %s", dispatch->name, strerror(errno));
+			/* Now: an unmounted one is out of sight before its connection ends. */
+			dispatch->session->aborted = session_mounted(dispatch->session);
 			dispatch_free(dispatch, slot);
 			break;
 		}

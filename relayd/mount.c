@@ -35,6 +35,12 @@
 /* Incarnations that a request may kill. */
 #define LIVES_DEFAULT 3u
 
+/* A walk over the watchers, which may go while it is told of a change, and begin another. */
+struct walk {
+	struct walk *outer;
+	struct mount_watcher *next;
+};
+
 struct mount {
 	struct loop *loop;
 	char *name;
@@ -52,6 +58,7 @@ struct mount {
 	struct stats *stats;
 	struct loop_wake wake;
 	bool built; /* dispatch and what follows are there */
+	bool told;  /* its maker knows of it, and is told of its end by on_gone() */
 	bool kernel_gone;
 
 	pthread_t unmounter;
@@ -60,23 +67,29 @@ struct mount {
 	_Atomic bool unmounted; /* the thread is done */
 	int unmount_result;
 	bool detached; /* its place is free: it ends when the last file there is closed */
+	bool ending;   /* it is to end whatever it takes */
+	bool leftover; /* when it has ended its place may have to be freed */
 
 	struct loop_timer end;
 	struct mount_watcher *watchers;
+	struct walk *walks;
 	void (*on_gone)(struct mount *mount, void *arg);
 	void *arg;
 };
 
 static void tell_watchers(struct mount *mount, bool gone)
 {
-	struct mount_watcher *watcher, *next;
+	struct walk walk = {.outer = mount->walks, .next = mount->watchers};
+	struct mount_watcher *watcher;
 
-	for (watcher = mount->watchers; watcher; watcher = next) {
-		next = watcher->next;
+	mount->walks = &walk;
+	while ((watcher = walk.next) != NULL) {
+		walk.next = watcher->next;
 		if (gone)
 			mount_unwatch(mount, watcher);
 		watcher->on_change(watcher, mount, gone);
 	}
+	mount->walks = walk.outer;
 }
 
 static void *unmount_run(void *arg)
@@ -105,22 +118,32 @@ static int unmount_begin(struct mount *mount, enum session_unmount how)
 	return 0;
 }
 
+/* No request will come any more. */
+static void kernel_leave(struct mount *mount)
+{
+	mount->kernel_gone = true;
+	supervisor_event(&mount->supervisor, SUPERVISOR_STOP);
+}
+
 static void unmount_finish(struct mount *mount)
 {
 	pthread_join(mount->unmounter, NULL);
 	mount->unmounting = false;
-	if (mount->how == SESSION_UNMOUNT_ABORT && !mount->kernel_gone) {
-		/* The reader may not be told by the kernel: mount_free() tells it. */
-		mount->kernel_gone = true;
-		supervisor_event(&mount->supervisor, SUPERVISOR_STOP);
-	}
+	/* The reader may not be told by the kernel: mount_free() tells it. */
+	if (mount->how == SESSION_UNMOUNT_ABORT && !mount->kernel_gone)
+		kernel_leave(mount);
 	if (mount->kernel_gone)
 		return;
-	if (mount->unmount_result == 0)
+	if (mount->unmount_result == 0) {
 		mount->detached = true;
-	else
+	} else if (mount->ending) {
+		log_warning("%s: %s; what is open there fails from now on", mount->name,
+			    mount->unmount_result == -EBUSY ? "in use" : strerror(-mount->unmount_result));
+		unmount_begin(mount, SESSION_UNMOUNT_ABORT);
+	} else {
 		log_error("%s: cannot unmount %s: %s", mount->name, mount->mountpoint,
 			  strerror(-mount->unmount_result));
+	}
 	tell_watchers(mount, false);
 }
 
@@ -139,8 +162,10 @@ static void on_supervisor_change(struct supervisor *supervisor)
 	struct mount *mount = (struct mount *)((char *)supervisor - offsetof(struct mount, supervisor));
 
 	tell_watchers(mount, false);
-	if (supervisor->state == SUPERVISOR_FAILED && !supervisor->served && mount->built)
+	if (supervisor->state == SUPERVISOR_FAILED && mount->told) {
+		mount->ending = true;
 		unmount_begin(mount, SESSION_UNMOUNT_ABORT);
+	}
 	/* Not from here: the supervisor is in the midst of an event. */
 	if (supervisor->state == SUPERVISOR_STOPPED && supervisor->stopping && mount->kernel_gone)
 		loop_timer_start(mount->loop, &mount->end, 0, on_end);
@@ -151,11 +176,14 @@ static void on_wake(struct loop_wake *wake)
 	struct mount *mount = (struct mount *)((char *)wake - offsetof(struct mount, wake));
 	unsigned events = dispatch_events_take(&mount->dispatch);
 
-	supervisor_dispatched(&mount->supervisor, events);
+	/* First: a backend that unmounts by itself has every reason to close its channel. */
 	if (events & DISPATCH_KERNEL_GONE) {
-		mount->kernel_gone = true;
-		supervisor_event(&mount->supervisor, SUPERVISOR_STOP);
+		/* A connection that was aborted (fusectl) leaves a mount that is good for nothing. */
+		if (mount->session.aborted && !mount->unmounting && session_mounted(&mount->session))
+			session_unmount(&mount->session, SESSION_UNMOUNT_LAZY);
+		kernel_leave(mount);
 	}
+	supervisor_dispatched(&mount->supervisor, events);
 	if (mount->unmounting && atomic_load(&mount->unmounted))
 		unmount_finish(mount);
 }
@@ -261,6 +289,7 @@ int mount_new(struct mount **out, struct loop *loop, const struct mount_config *
 	}
 	supervisor_build(mount, config);
 	loop_wake_start(loop, &mount->wake, on_wake);
+	mount->built = true;
 	err = dispatch_start(&mount->dispatch);
 	if (err)
 		snprintf(why, why_size, "cannot start the threads of a mount: %s", strerror(-err));
@@ -269,7 +298,7 @@ int mount_new(struct mount **out, struct loop *loop, const struct mount_config *
 		if (err)
 			snprintf(why, why_size, "%s", mount->supervisor.problem);
 	}
-	mount->built = true;
+	mount->told = true;
 	if (err) {
 		mount_free(mount);
 		return err;
@@ -280,19 +309,21 @@ int mount_new(struct mount **out, struct loop *loop, const struct mount_config *
 
 void mount_free(struct mount *mount)
 {
-	if (mount->unmounting)
-		pthread_join(mount->unmounter, NULL);
-	if (mount->session.mounted && !mount->kernel_gone)
+	if (mount->session.mounted && !mount->kernel_gone && !mount->unmounting)
 		session_unmount(&mount->session, SESSION_UNMOUNT_ABORT);
 	if (mount->built) {
 		loop_timer_stop(&mount->end);
 		loop_timer_stop(&mount->supervisor.timer);
 		loop_timer_stop(&mount->supervisor.sweep);
 		dispatch_deinit(&mount->dispatch);
-		loop_wake_stop(&mount->wake);
 	}
-	if (mount->output.io.loop)
-		output_deinit(&mount->output);
+	/* An unmount that waits for the backend's answers ends with this. */
+	session_device_close(&mount->session);
+	if (mount->unmounting)
+		pthread_join(mount->unmounter, NULL);
+	if (mount->leftover && session_mounted(&mount->session))
+		session_unmount(&mount->session, SESSION_UNMOUNT_LAZY);
+	loop_wake_stop(&mount->wake);
 	session_close(&mount->session);
 	journal_deinit(&mount->journal);
 	launch_command_deinit(&mount->command);
@@ -320,6 +351,8 @@ int mount_unmount(struct mount *mount, bool force)
 {
 	if (mount->detached)
 		return force ? 0 : -EBUSY;
+	if (mount->unmounting || mount->kernel_gone)
+		return 0;
 	/*
 	 * Whether it is in use is asked without unmounting: MNT_EXPIRE only marks
 	 * the mount the first time (umount(2)).  fusermount3 has no such question.
@@ -332,7 +365,25 @@ int mount_unmount(struct mount *mount, bool force)
 
 int mount_abort(struct mount *mount)
 {
-	return unmount_begin(mount, SESSION_UNMOUNT_ABORT);
+	if (!mount->unmounting)
+		return unmount_begin(mount, SESSION_UNMOUNT_ABORT);
+	/* It waits for answers that may never come.  mount_free() closes /dev/fuse under it. */
+	mount->leftover = true;
+	if (!mount->kernel_gone)
+		kernel_leave(mount);
+	return 0;
+}
+
+int mount_end(struct mount *mount)
+{
+	int err = 0;
+
+	if (mount->ending || mount->detached)
+		return mount_abort(mount);
+	mount->ending = true;
+	if (!mount->unmounting)
+		err = unmount_begin(mount, SESSION_UNMOUNT);
+	return err;
 }
 
 void mount_status(const struct mount *mount, struct mount_status *out)
@@ -373,6 +424,9 @@ void mount_unwatch(struct mount *mount, struct mount_watcher *watcher)
 {
 	struct mount_watcher **at;
 
+	for (struct walk *walk = mount->walks; walk; walk = walk->outer)
+		if (walk->next == watcher)
+			walk->next = watcher->next;
 	for (at = &mount->watchers; *at; at = &(*at)->next) {
 		if (*at == watcher) {
 			*at = watcher->next;

@@ -41,6 +41,27 @@ static bool fuse_mounted_at(const char *mountpoint)
 	return found;
 }
 
+/* The mount that a path leads to, or -1.  O_PATH: nobody is asked for anything. */
+static int mount_id_at(const char *path)
+{
+	char info[64], line[128];
+	FILE *file;
+	int id = -1;
+	int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	snprintf(info, sizeof(info), "/proc/self/fdinfo/%d", fd);
+	file = fopen(info, "re");
+	while (file && id < 0 && fgets(line, sizeof(line), file))
+		if (sscanf(line, "mnt_id: %d", &id) != 1)
+			id = -1;
+	if (file)
+		fclose(file);
+	close(fd);
+	return id;
+}
+
 static int mountpoint_check(struct session *session, const char *mountpoint, mode_t *mode, char *why, size_t why_size)
 {
 	struct stat st;
@@ -192,7 +213,13 @@ int session_open(struct session *session, const struct session_config *config, c
 		return err;
 	}
 	session->mounted = true;
+	session->mount_id = mount_id_at(session->mountpoint);
 	return 0;
+}
+
+bool session_mounted(const struct session *session)
+{
+	return session->mounted && session->mount_id >= 0 && mount_id_at(session->mountpoint) == session->mount_id;
 }
 
 int session_unmount(struct session *session, enum session_unmount how)
@@ -203,20 +230,30 @@ int session_unmount(struct session *session, enum session_unmount how)
 		[SESSION_UNMOUNT_ABORT] = MNT_DETACH | MNT_FORCE,
 	};
 
+	int err = 0;
+
 	if (session->by_helper)
-		return helper_run((char *[]){"fusermount3", how == SESSION_UNMOUNT ? "-uq" : "-uqz", "--",
-					     session->mountpoint, NULL},
-				  -1);
-	if (umount2(session->mountpoint, UMOUNT_NOFOLLOW | flags[how]) < 0)
-		return -errno;
-	return 0;
+		err = helper_run((char *[]){"fusermount3", how == SESSION_UNMOUNT ? "-uq" : "-uqz", "--",
+					    session->mountpoint, NULL},
+				 -1);
+	else if (umount2(session->mountpoint, UMOUNT_NOFOLLOW | flags[how]) < 0)
+		err = -errno;
+	/* What is mounted there from now on is not ours. */
+	if (!err)
+		session->mounted = false;
+	return err;
 }
 
-void session_close(struct session *session)
+void session_device_close(struct session *session)
 {
 	if (session->fd >= 0)
 		close(session->fd);
 	session->fd = -1;
+}
+
+void session_close(struct session *session)
+{
+	session_device_close(session);
 	free(session->mountpoint);
 	session->mountpoint = NULL;
 }

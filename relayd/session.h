@@ -5,6 +5,7 @@
 #ifndef RELAYD_SESSION_H
 #define RELAYD_SESSION_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,7 +20,9 @@ struct session {
 	int fd;		  /* /dev/fuse, owned; -1: closed */
 	char *mountpoint; /* owned, canonical */
 	bool by_helper;	  /* mounted by fusermount3, which must unmount too */
-	bool mounted;
+	_Atomic bool mounted; /* and not unmounted by us */
+	int mount_id;	  /* of /proc/self/mountinfo */
+	bool aborted;	  /* the connection has ended, and the mount is there still; the reader's to set */
 
 	/* The kernel's INIT, as it came. */
 	uint8_t init[SESSION_INIT_MAX];
@@ -62,7 +65,12 @@ enum session_unmount {
  */
 int session_unmount(struct session *session, enum session_unmount how);
 
+/* Whether it is this mount that its mountpoint leads to.  Asks nothing of it. */
+bool session_mounted(const struct session *session);
+
 /* Closes /dev/fuse, which ends every request still waiting on the mount. */
+void session_device_close(struct session *session);
+/* The same, and releases the rest. */
 void session_close(struct session *session);
 
 /* Keeps the kernel's INIT request.  Returns 0 or -EPROTO. */
