@@ -6,8 +6,13 @@
 
 #include <errno.h>
 #include <search.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+/* Descriptors that other mounts' channels and the control socket find room in. */
+#define RESERVE 512u
 
 struct kept {
 	uint64_t key;
@@ -40,6 +45,14 @@ void keep_deinit(struct keep *keep)
 	keep_init(keep);
 }
 
+/* The lowest free number is given: a high one tells that the process has few left. */
+static bool table_full(int fd)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd + RESERVE >= limit.rlim_cur;
+}
+
 int keep_put(struct keep *keep, uint64_t key, int fd)
 {
 	struct kept *fresh, **found;
@@ -59,9 +72,9 @@ int keep_put(struct keep *keep, uint64_t key, int fd)
 		free(fresh);
 		return 0;
 	}
-	if (keep->count == KEEP_MAX) {
+	if (keep->count == KEEP_MAX || table_full(fd)) {
 		tdelete(fresh, &keep->root, kept_compare);
-		err = -ENOSPC;
+		err = keep->count == KEEP_MAX ? -ENOSPC : -EMFILE;
 		goto refuse;
 	}
 	keep->count++;

@@ -18,7 +18,10 @@ struct keep {
 void keep_init(struct keep *keep);
 void keep_deinit(struct keep *keep);
 
-/* Takes fd over in any case.  Returns 0, -ENOSPC past KEEP_MAX, or -ENOMEM. */
+/*
+ * Takes fd over in any case.  Returns 0, -ENOSPC past KEEP_MAX, -EMFILE if the process
+ * has few descriptors left, or -ENOMEM.
+ */
 int keep_put(struct keep *keep, uint64_t key, int fd);
 
 /* Closes what is under the key, if anything is. */

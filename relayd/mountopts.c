@@ -72,15 +72,15 @@ static const struct word *word_find(const char *option)
 	return NULL;
 }
 
-/* Appends to the kernel's list, which begins with a comma. */
-static int kernel_append(struct mountopts *opts, const char *option)
+/* Appends to a list, which begins with a comma. */
+static int list_append(char **list, const char *option)
 {
 	char *longer;
 
-	if (asprintf(&longer, "%s,%s", opts->kernel, option) < 0)
+	if (asprintf(&longer, "%s,%s", *list, option) < 0)
 		return -ENOMEM;
-	free(opts->kernel);
-	opts->kernel = longer;
+	free(*list);
+	*list = longer;
 	return 0;
 }
 
@@ -122,19 +122,15 @@ static int option_take(struct mountopts *opts, const char *option, int may_suid,
 		snprintf(why, why_size, "mount option '%s' is for root alone", option);
 		return -EPERM;
 	}
-	switch (word->kind) {
-	case SET:
+	if (word->kind == NOTHING)
+		return 0;
+	if (word->kind == SET)
 		opts->flags |= word->flag;
-		return 0;
-	case CLEAR:
+	else if (word->kind == CLEAR)
 		opts->flags &= ~word->flag;
-		return 0;
-	case KERNEL:
-	case NUMBER:
-		return kernel_append(opts, option);
-	default:
-		return 0;
-	}
+	else if (list_append(&opts->kernel, option))
+		return -ENOMEM;
+	return list_append(&opts->helper, option);
 }
 
 int mountopts_parse(struct mountopts *opts, const char *list, int may_suid, char *why, size_t why_size)
@@ -142,9 +138,9 @@ int mountopts_parse(struct mountopts *opts, const char *list, int may_suid, char
 	char *copy, *rest, *option;
 	int err = 0;
 
-	*opts = (struct mountopts){.flags = MS_NOSUID | MS_NODEV, .kernel = strdup("")};
+	*opts = (struct mountopts){.flags = MS_NOSUID | MS_NODEV, .kernel = strdup(""), .helper = strdup("")};
 	copy = strdup(list ? list : "");
-	if (!copy || !opts->kernel)
+	if (!copy || !opts->kernel || !opts->helper)
 		err = -ENOMEM;
 	for (rest = copy; !err && (option = strsep(&rest, ",")) != NULL;)
 		if (*option)
@@ -161,6 +157,7 @@ int mountopts_parse(struct mountopts *opts, const char *list, int may_suid, char
 void mountopts_deinit(struct mountopts *opts)
 {
 	free(opts->kernel);
+	free(opts->helper);
 	free(opts->fsname);
 	free(opts->subtype);
 	*opts = (struct mountopts){0};

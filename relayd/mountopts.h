@@ -9,6 +9,7 @@
 struct mountopts {
 	unsigned long flags; /* MS_* of mount(2) */
 	char *kernel;	     /* ",allow_other,..." for the kernel's FUSE */
+	char *helper;	     /* ",ro,allow_other,..." for fusermount3: the flags by their words, too */
 	char *fsname;	     /* NULL: not given */
 	char *subtype;	     /* NULL: not given */
 };

@@ -150,17 +150,35 @@ static int helper_run(char *const argv[], int comm_fd)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
 }
 
-/* The flags' words again: fusermount3 takes the list, not the bits. */
+/* ",KEY=VALUE", with what separates options in the value escaped. */
+static void option_print(FILE *list, const char *key, const char *value)
+{
+	fprintf(list, ",%s=", key);
+	for (; *value; value++) {
+		if (*value == ',' || *value == '\\')
+			fputc('\\', list);
+		fputc(*value, list);
+	}
+}
+
+/* fusermount3 takes a list, not flags; and nothing that relayd does itself (it would wait, with auto_unmount). */
 static int helper_options(const struct session_config *config, const struct mountopts *opts, char **out)
 {
 	const char *subtype = opts->subtype ? opts->subtype : config->subtype;
-	const char *given = config->options ? config->options : "";
-	int n;
+	size_t size;
+	FILE *list = open_memstream(out, &size);
 
-	n = asprintf(out, "%s%s%s%s%s%s", given, *given ? "," : "", opts->fsname ? "" : "fsname=",
-		     opts->fsname ? "" : config->fsname, opts->subtype || !subtype ? "" : ",subtype=",
-		     opts->subtype || !subtype ? "" : subtype);
-	return n < 0 ? -ENOMEM : 0;
+	if (!list)
+		return -ENOMEM;
+	fputs("rw", list);
+	fputs(opts->helper, list);
+	option_print(list, "fsname", opts->fsname ? opts->fsname : config->fsname);
+	if (subtype)
+		option_print(list, "subtype", subtype);
+	if (fclose(list) == 0)
+		return 0;
+	free(*out);
+	return -ENOMEM;
 }
 
 static int mount_by_helper(struct session *session, const struct session_config *config, const struct mountopts *opts,

@@ -15,6 +15,9 @@
 
 #include "relay/wire.h"
 
+/* Before it the structures of requests and replies are others than the opcode table knows. */
+#define MINOR_LEAST 12u
+
 /*
  * Never offered: what relies on the kernel's own descriptor (io_uring,
  * passthrough, DAX), or on requests that relayd doesn't let time out.
@@ -33,13 +36,12 @@ static const struct fuse_init_in *kernel_in(const struct session *session)
 	return (const struct fuse_init_in *)(session->init + sizeof(struct fuse_in_header));
 }
 
+/* What an older kernel's INIT lacks is 0. */
 static uint64_t offered(const struct session *session)
 {
 	const struct fuse_init_in *in = kernel_in(session);
-	bool extended = session->init_size >=
-			sizeof(struct fuse_in_header) + offsetof(struct fuse_init_in, flags2) + sizeof(in->flags2);
 
-	return flags_of(in->flags, extended ? in->flags2 : 0) & ~WITHHELD;
+	return flags_of(in->flags, in->flags2) & ~WITHHELD;
 }
 
 int session_init_take(struct session *session, const void *request, uint32_t size)
@@ -66,8 +68,7 @@ uint32_t session_init_request(const struct session *session, uint64_t unique, vo
 	if (in->minor > RELAY_FUSE_MINOR)
 		in->minor = RELAY_FUSE_MINOR;
 	in->flags = (uint32_t)flags;
-	if (session->init_size >= sizeof(*header) + sizeof(*in))
-		in->flags2 = (uint32_t)(flags >> 32);
+	in->flags2 = (uint32_t)(flags >> 32);
 	return session->init_size;
 }
 
@@ -134,25 +135,38 @@ static int answer_send(struct session *session)
 	return 0;
 }
 
-int session_init_answer(struct session *session, const void *reply, uint32_t size, char *why, size_t why_size)
+/* The answer in the form of this version: what an older one's lacks is 0. */
+static int answer_take(const void *reply, uint32_t size, struct fuse_init_out *out, char *why, size_t why_size)
 {
 	const struct fuse_out_header *header = reply;
-	struct fuse_init_out out = {0};
-	struct fuse_init_out clamped;
+	size_t payload = size - sizeof(*header);
+
+	*out = (struct fuse_init_out){0};
+	if (size < sizeof(*header) || header->len != size || header->error > 0 || header->error < -4095) {
+		snprintf(why, why_size, "INIT: the backend answered with a malformed reply");
+		return -EPROTO;
+	}
+	if (header->error) {
+		snprintf(why, why_size, "INIT: the backend answered %s", strerror(-header->error));
+		return -EPROTO;
+	}
+	memcpy(out, header + 1, payload < sizeof(*out) ? payload : sizeof(*out));
+	if (payload < FUSE_COMPAT_22_INIT_OUT_SIZE || out->major != FUSE_KERNEL_VERSION || out->minor < MINOR_LEAST) {
+		snprintf(why, why_size, "INIT: the backend speaks version %u.%u of the protocol, not %d.%u or later",
+			 out->major, out->minor, FUSE_KERNEL_VERSION, MINOR_LEAST);
+		return -EPROTO;
+	}
+	return 0;
+}
+
+int session_init_answer(struct session *session, const void *reply, uint32_t size, char *why, size_t why_size)
+{
+	struct fuse_init_out out, clamped;
 	int err;
 
-	if (size < sizeof(*header) || header->len != size || header->error != 0) {
-		snprintf(why, why_size, "INIT: the backend answered %s",
-			 size >= sizeof(*header) && header->error < 0 ? strerror(-header->error) : "with a malformed reply");
-		return -EPROTO;
-	}
-	/* Absent fields of an older version stay 0 */
-	memcpy(&out, header + 1, size - sizeof(*header) < sizeof(out) ? size - sizeof(*header) : sizeof(out));
-	if (size - sizeof(*header) < FUSE_COMPAT_22_INIT_OUT_SIZE || out.major != FUSE_KERNEL_VERSION) {
-		snprintf(why, why_size, "INIT: the backend speaks version %u.%u of the protocol, not %d.x", out.major,
-			 out.minor, FUSE_KERNEL_VERSION);
-		return -EPROTO;
-	}
+	err = answer_take(reply, size, &out, why, why_size);
+	if (err)
+		return err;
 	answer_clamp(session, &out, &clamped);
 	if (session->agreed)
 		return answer_compare(&session->answer, &clamped, why, why_size);
