@@ -252,5 +252,6 @@ void op_tmpfile(struct relay_req *req, const struct fuse_create_in *in, const ch
 	if (fd < 0)
 		reply_result(req, fd);
 	else
-		open_reply(fs, req, in->flags, fd, fd, "");
+		/* O_TMPFILE has O_DIRECTORY in it, with which the file could not be opened again. */
+		open_reply(fs, req, in->flags & ~(uint32_t)O_TMPFILE, fd, fd, "");
 }
