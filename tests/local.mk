@@ -3,14 +3,34 @@
 # ---- unit tests: tests/unit/test_X.c, Criterion ------------------------------
 
 unit_tests =
+unit_tests += tests/unit/test_ctl
+tests_unit_test_ctl_SOURCES = tests/unit/test_ctl.c $(ctl_test_sources)
+unit_tests += tests/unit/test_ctl_access
+unit_tests += tests/unit/test_ctl_attach
+tests_unit_test_ctl_attach_SOURCES = tests/unit/test_ctl_attach.c $(ctl_test_sources)
+unit_tests += tests/unit/test_ctl_pending
+tests_unit_test_ctl_pending_SOURCES = tests/unit/test_ctl_pending.c $(ctl_test_sources)
+unit_tests += tests/unit/test_ctl_socket
+unit_tests += tests/unit/test_fdpass
 unit_tests += tests/unit/test_handshake
 tests_unit_test_handshake_LDADD = $(crash_ldadd)
 unit_tests += tests/unit/test_journal_map
+unit_tests += tests/unit/test_loop
 unit_tests += tests/unit/test_opcodes
+unit_tests += tests/unit/test_relay_mount
+tests_unit_test_relay_mount_SOURCES = tests/unit/test_relay_mount.c $(ctl_test_sources)
 unit_tests += tests/unit/test_serve
 tests_unit_test_serve_LDADD = $(crash_ldadd)
 unit_tests += tests/unit/test_state
 tests_unit_test_state_LDADD = $(crash_ldadd)
+unit_tests += tests/unit/test_stats
+
+# For those that have a daemon and mounts of their own in the place of relayd's.
+ctl_test_sources = \
+	tests/lib/ctl_client_test.c \
+	tests/lib/ctl_client_test.h \
+	tests/lib/fake_daemon.c \
+	tests/lib/fake_daemon.h
 
 # For those that have librelay end at its crash points.
 crash_ldadd = tests/lib/libtest.la librelay/librelay_crash.la $(CRITERION_LIBS)
@@ -18,6 +38,8 @@ crash_ldadd = tests/lib/libtest.la librelay/librelay_crash.la $(CRITERION_LIBS)
 # ---- fuzz targets of decoders: tests/fuzz/fuzz_X.c, corpus/X/* ---------------
 
 fuzz_tests =
+fuzz_tests += tests/fuzz/fuzz_ctl
+tests_fuzz_fuzz_ctl_LDADD = $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_reply
 tests_fuzz_fuzz_reply_LDADD = $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_request
@@ -99,10 +121,11 @@ AM_TESTS_ENVIRONMENT = \
 	SANITIZE_CFLAGS='$(SANITIZE_CFLAGS)'; export SANITIZE_CFLAGS; \
 	PACKAGE_VERSION='$(PACKAGE_VERSION)'; export PACKAGE_VERSION; \
 	ASAN_OPTIONS="$${ASAN_OPTIONS-detect_stack_use_after_return=1}"; export ASAN_OPTIONS; \
+	LSAN_OPTIONS="$${LSAN_OPTIONS-suppressions=$(abs_top_srcdir)/tests/lsan.supp:print_suppressions=0}"; export LSAN_OPTIONS; \
 	UBSAN_OPTIONS="$${UBSAN_OPTIONS-print_stacktrace=1}"; export UBSAN_OPTIONS;
 LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run-test
 SH_LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run-test
-EXTRA_DIST += tests/run-test tests/functions.sh tests/README.md tests/fuzz/corpus
+EXTRA_DIST += tests/run-test tests/lsan.supp tests/functions.sh tests/README.md tests/fuzz/corpus
 
 # The unit tests again, each process under valgrind.  A process that a test has
 # forked holds what Criterion's threads had in the one before, and cannot free it:

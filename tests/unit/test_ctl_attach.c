@@ -1,0 +1,192 @@
+/*
+ * ATTACH: what becomes of the arguments of relay_mount().
+ */
+#include <criterion/criterion.h>
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "ctl_attach.h"
+#include "fdpass.h"
+#include "lib/ctl_client_test.h"
+
+TestSuite(ctl_attach, .init = ctl_test_setup, .fini = ctl_test_teardown, .timeout = 30);
+
+/* ---- ATTACH --------------------------------------------------------------- */
+
+static int attach_as(uid_t uid, const char *target, const char *data, unsigned long flags, int channel)
+{
+	struct relay_ctl_client *client = uid ? ctl_test_client_open_as(uid) : ctl_test_client_open();
+	struct relay_ctl_attach *body = relay_internal_ctl_command(client, RELAY_CTL_ATTACH, sizeof(*body));
+	int fds[2] = {channel, open(target, O_PATH | O_DIRECTORY | O_CLOEXEC)};
+	int err;
+
+	body->flags = htole64(flags);
+	relay_internal_ctl_put(&client->frame, &body->source, "store");
+	relay_internal_ctl_put(&client->frame, &body->target, target);
+	relay_internal_ctl_put(&client->frame, &body->type, "fuse.test");
+	relay_internal_ctl_put(&client->frame, &body->data, data);
+	err = relay_internal_ctl_call(client, fds, fds[1] >= 0 ? 2 : 1, NULL, ctl_test_why, sizeof(ctl_test_why), NULL);
+	if (fds[1] >= 0)
+		close(fds[1]);
+	relay_internal_ctl_close(client);
+	return err;
+}
+
+Test(ctl_attach, attach_makes_a_mount_of_the_channel)
+{
+	struct fake_asked asked;
+	int pair[2];
+	char buf[4];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	cr_assert_eq(attach_as(0, "/", "fd=3,rootmode=40000,user_id=0,group_id=7,allow_other", MS_NOSUID | MS_RDONLY,
+			       pair[1]),
+		     0, "%s", ctl_test_why);
+	asked = fake_daemon_asked(ctl_test_fake);
+	cr_expect_str_eq(asked.mountpoint, "/");
+	cr_expect_str_eq(asked.options, "ro,nosuid,dev,allow_other,fsname=store,subtype=test,");
+	cr_expect_str_eq(asked.backend, "");
+	cr_expect_eq(asked.gid, 7u);
+	cr_expect_eq(asked.pid, getpid());
+	/* What the daemon has is our channel's other end. */
+	cr_assert_eq(write(asked.channel, "hi", 2), 2);
+	cr_expect_eq(read(pair[0], buf, sizeof(buf)), 2);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+Test(ctl_attach, attach_of_something_else_than_a_channel_is_refused)
+{
+	int pair[2];
+
+	cr_assert_eq(pipe(pair), 0);
+	cr_expect_eq(attach_as(0, "/", "fd=3,rootmode=40000,user_id=0,group_id=0", 0, pair[0]), -EINVAL);
+	cr_expect_eq(fake_daemon_asked(ctl_test_fake).adds, 0u);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+Test(ctl_attach, attach_comes_back_to_its_own_mount_only)
+{
+	const char *data = "fd=3,rootmode=40000,user_id=65534,group_id=0";
+	int pair[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	fake_mount_add(ctl_test_fake, "user's", "/usr", OTHER_UID, &ctl_test_serving);
+	fake_mount_add(ctl_test_fake, "root's", "/etc", 0, &ctl_test_serving);
+	fake_mount_add(ctl_test_fake, "/dev", "/elsewhere", OTHER_UID, &ctl_test_serving);
+	cr_expect_eq(attach_as(OTHER_UID, "/usr", data, 0, pair[1]), 0, "%s", ctl_test_why);
+	cr_expect_eq(fake_daemon_asked(ctl_test_fake).attaches, 1u);
+	cr_expect_eq(attach_as(OTHER_UID, "/etc", data, 0, pair[1]), -EBUSY, "another's");
+	cr_expect_eq(attach_as(OTHER_UID, "/dev", data, 0, pair[1]), -EBUSY, "only called so");
+	cr_expect_eq(fake_daemon_asked(ctl_test_fake).attaches, 1u);
+	cr_expect_eq(fake_daemon_asked(ctl_test_fake).adds, 0u);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+Test(ctl_attach, attach_waits_for_the_death_of_the_old_backend)
+{
+	struct relay_ctl_client *client = ctl_test_client_open();
+	struct relay_ctl_attach *body = relay_internal_ctl_command(client, RELAY_CTL_ATTACH, sizeof(*body));
+	struct fake_mount mount = ctl_test_serving;
+	struct iovec iov;
+	int fds[2], pair[2];
+
+	mount.attach_result = -EBUSY;
+	fake_mount_add(ctl_test_fake, "/usr", "/usr", 0, &mount);
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	relay_internal_ctl_put(&client->frame, &body->target, "/usr");
+	relay_internal_ctl_put(&client->frame, &body->type, "fuse");
+	relay_internal_ctl_put(&client->frame, &body->data, "fd=3");
+	cr_assert_eq(relay_internal_ctl_end(&client->frame), 0);
+	iov = (struct iovec){.iov_base = client->frame.bytes, .iov_len = client->frame.size};
+	fds[0] = pair[1];
+	fds[1] = pair[1];
+	cr_assert_gt(relay_internal_send_fds(client->fd, &iov, 1, fds, 2), 0);
+	ctl_test_wait_for_watchers(1);
+	mount.attach_result = 0;
+	mount.state = SUPERVISOR_STOPPED;
+	fake_mount_set(ctl_test_fake, "/usr", &mount);
+	cr_expect_eq(ctl_test_receive(client), 0);
+	cr_expect_geq(fake_daemon_asked(ctl_test_fake).channel, 0);
+	relay_internal_ctl_close(client);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+Test(ctl_attach, attach_to_a_living_backend_is_refused)
+{
+	struct fake_mount mount = ctl_test_serving;
+	int pair[2];
+
+	mount.attach_result = -EBUSY;
+	fake_mount_add(ctl_test_fake, "/usr", "/usr", 0, &mount);
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	cr_expect_eq(attach_as(0, "/usr", "fd=3", 0, pair[1]), -EBUSY);
+	close(pair[1]);
+	/* No copy of the channel is left behind. */
+	cr_expect_eq(read(pair[0], ctl_test_why, 1), 0);
+	close(pair[0]);
+}
+
+/* ---- the rules of ATTACH, without a socket -------------------------------- */
+
+static int options_of(uid_t uid, const char *type, const char *data, unsigned long flags, char **options)
+{
+	const struct ctl_attach_args args = {
+		.flags = flags, .source = "src", .type = type, .data = data, .uid = uid, .gid = uid};
+	gid_t gid;
+
+	return ctl_attach_options(&args, options, &gid, ctl_test_why, sizeof(ctl_test_why));
+}
+
+TestSuite(ctl_attach_options, .timeout = 10);
+
+#define IDS "fd=5,rootmode=40000,user_id=1000,group_id=1000"
+
+Test(ctl_attach_options, options_become_a_list)
+{
+	static const unsigned long flags = MS_NODEV | MS_NOEXEC | MS_NOATIME;
+	char *options = NULL;
+
+	cr_assert_eq(options_of(1000, "fuse", IDS ",max_read=4096,default_permissions", flags, &options), 0);
+	cr_expect_str_eq(options, "nodev,noexec,noatime,max_read=4096,default_permissions,fsname=src,");
+	free(options);
+	cr_assert_eq(options_of(0, "fuse.x", "fd=5,rootmode=40000,user_id=0,group_id=4", MS_MGC_VAL, &options), 0);
+	cr_expect_str_eq(options, "suid,dev,fsname=src,subtype=x,");
+	free(options);
+}
+
+Test(ctl_attach_options, what_the_kernel_would_refuse_is_refused)
+{
+	char *options = NULL;
+
+	cr_expect_eq(options_of(1000, "ext4", IDS, 0, &options), -ENODEV);
+	cr_expect_eq(options_of(1000, "fuse.", IDS, 0, &options), -ENODEV);
+	cr_expect_eq(options_of(1000, "fuse.a,suid", IDS, 0, &options), -EINVAL);
+	cr_expect_eq(options_of(1000, "fuse", "fd=5,rootmode=40000,user_id=1000", 0, &options), -EINVAL);
+	cr_expect_eq(options_of(1000, "fuse", "fd=5,rootmode=100000,user_id=1000,group_id=1000", 0, &options), -EINVAL);
+	cr_expect_eq(options_of(1000, "fuse", IDS ",blksize=512", 0, &options), -EINVAL);
+	cr_expect_eq(options_of(1000, "fuse", IDS ",suid", 0, &options), -EINVAL);
+	cr_expect_eq(options_of(1000, "fuse", IDS ",max_read=-1", 0, &options), -EINVAL);
+	cr_expect_eq(options_of(1000, "fuse", IDS, MS_BIND, &options), -EINVAL);
+	cr_expect_eq(options_of(1000, "fuse", IDS, MS_REMOUNT, &options), -EINVAL);
+	cr_expect_null(options);
+}
+
+Test(ctl_attach_options, nobody_mounts_in_anothers_name)
+{
+	char *options = NULL;
+
+	cr_expect_eq(options_of(1001, "fuse", "fd=5,rootmode=40000,user_id=1000,group_id=1001", 0, &options), -EPERM);
+	cr_expect_eq(options_of(1001, "fuse", "fd=5,rootmode=40000,user_id=1001,group_id=1000", 0, &options), -EPERM);
+	cr_expect_eq(options_of(0, "fuse", "fd=5,rootmode=40000,user_id=1000,group_id=0", 0, &options), -EPERM);
+}
