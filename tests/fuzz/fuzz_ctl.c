@@ -55,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t *packet;
 
 	/* A copy of exactly this size: reading past it is found. */
-	packet = malloc(size ? size : 1);
+	packet = calloc(1, size ? size : 1);
 	if (!packet)
 		return 0;
 	if (size)
