@@ -14,7 +14,7 @@ says()
 	local wanted=$1 pattern=$2
 
 	shift 2
-	status_of timeout 60 "$@" </dev/null >"$tmp/out" 2>"$tmp/error"
+	status_of timeout --kill-after=5 20 "$@" </dev/null >"$tmp/out" 2>"$tmp/error"
 	[ "$status" = "$wanted" ] || { echo "status $status instead of $wanted"; cat "$tmp/error"; return 1; }
 	grep -q -e "$pattern" "$tmp/error" || { echo "no '$pattern' in:"; cat "$tmp/error"; return 1; }
 	[ ! -s "$tmp/out" ] || { echo "on standard output:"; cat "$tmp/out"; return 1; }
@@ -53,7 +53,7 @@ limit "backend that is killed at once" 7 'signal 9\|SIGKILL\|Killed' \
 	relayd --mount "$mnt" --backend "sh -c 'kill -KILL \$\$'"
 
 # The journal does not fit into what the process may have.
-limit "no memory" 8 memory prlimit --as=$((64 << 20)) relayd --mount "$mnt" --backend "$serves"
+limit "no memory" 8 memory prlimit --as=$((10 << 20)) relayd --mount "$mnt" --backend "$serves"
 
 long=$tmp/$(printf '%0120d' 0)
 limit "socket with too long a name" 9 "$long" relayd --socket "$long" --mount "$mnt" --backend "$serves"
