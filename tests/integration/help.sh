@@ -10,9 +10,10 @@ page_options()
 		grep -oE 'Fl (\\-[a-z][a-z-]*|[a-zA-Z])( |$)' | sed 's/^Fl /-/; s/\\-/-/; s/ $//' | sort -u
 }
 
+# Of --help the lines that begin with an option; other programs' options may be in examples.
 help_options()
 {
-	grep -oE '(^|[ ,[|])--?[a-zA-Z][a-z-]*' | sed 's/^[ ,[|]//' | sort -u
+	sed -nE '/^ *-/ { s/^ *//; s/  .*//; p }' | grep -oE '(^|[ ,])--?[a-zA-Z][a-z-]*' | sed 's/^[ ,]*//' | sort -u
 }
 
 same_options()
