@@ -1,2 +1,4 @@
 dist_man_MANS += docs/librelay.3
 dist_man_MANS += docs/relayd.8
+dist_man_MANS += docs/relay-protocol.7
+dist_man_MANS += docs/relayctl.8
