@@ -20,6 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define DRAFT ".new"
+
 /* How long a relayd that has the lock may take to serve the socket or to be gone. */
 #define PATIENCE_TRIES 200
 #define PATIENCE_NS 10000000L
@@ -112,8 +114,8 @@ static int lock_wait(struct ctl_socket *ctl)
 	return -EADDRINUSE;
 }
 
-/* With the lock held: removes a socket that nobody listens to. */
-static int stale_remove(const struct ctl_socket *ctl)
+/* With the lock held: what is there may be replaced if it is a socket that nobody listens to. */
+static int stale_check(const struct ctl_socket *ctl)
 {
 	struct stat st;
 	int n;
@@ -123,29 +125,38 @@ static int stale_remove(const struct ctl_socket *ctl)
 	if (!S_ISSOCK(st.st_mode))
 		return -EEXIST;
 	n = socket_probe(ctl);
-	if (n)
-		return n > 0 ? -EADDRINUSE : n;
-	return unlink(ctl->address.sun_path) < 0 && errno != ENOENT ? -errno : 0;
+	return n > 0 ? -EADDRINUSE : n;
 }
 
+/*
+ * Made under another name, and renamed when it listens: whoever sees the socket
+ * can connect to it.
+ */
 static int socket_listen(struct ctl_socket *ctl)
 {
+	struct sockaddr_un draft = ctl->address;
 	mode_t old;
 	int err = 0;
 
+	if (strlen(draft.sun_path) + strlen(DRAFT) >= sizeof(draft.sun_path))
+		return -ENAMETOOLONG;
+	strcat(draft.sun_path, DRAFT);
 	ctl->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (ctl->fd < 0)
 		return -errno;
-	/* Nobody else's until it listens: who may connect is decided by the file's mode. */
+	/* A process dying in the midst of this leaves it. */
+	unlink(draft.sun_path);
+	/* Nobody else's at first: who may connect is decided by the file's mode. */
 	old = umask(0177);
-	if (bind(ctl->fd, (struct sockaddr *)&ctl->address, sizeof(ctl->address)) < 0)
+	if (bind(ctl->fd, (struct sockaddr *)&draft, sizeof(draft)) < 0)
 		err = -errno;
 	umask(old);
 	if (err)
 		return err;
-	if (listen(ctl->fd, 128) < 0 || (is_root() && chmod(ctl->address.sun_path, 0666) < 0)) {
+	if (listen(ctl->fd, 128) < 0 || (is_root() && chmod(draft.sun_path, 0666) < 0) ||
+	    rename(draft.sun_path, ctl->address.sun_path) < 0) {
 		err = -errno;
-		unlink(ctl->address.sun_path);
+		unlink(draft.sun_path);
 	}
 	return err;
 }
@@ -175,7 +186,7 @@ int ctl_socket_open(struct ctl_socket *ctl, const char *path)
 	if (!err)
 		err = lock_wait(ctl);
 	if (!err)
-		err = stale_remove(ctl);
+		err = stale_check(ctl);
 	if (!err)
 		err = socket_listen(ctl);
 	if (err) {
