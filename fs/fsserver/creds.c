@@ -109,6 +109,7 @@ void creds_take(struct fs *fs, const struct relay_req *req, uint32_t mask)
 	}
 	if (fs->privileged)
 		ids_set(header->uid, header->gid);
+	creds_fsetid(fs, true);
 }
 
 void creds_drop(struct fs *fs)

@@ -110,6 +110,17 @@ const struct lock *locks_conflict(const struct locks *locks, const struct lock_i
 	return NULL;
 }
 
+const struct lock *locks_conflict_first(const struct locks *locks, const struct lock_inode *inode,
+					const struct lock_range *range)
+{
+	const struct lock *first = NULL, *lock = NULL;
+
+	while ((lock = locks_conflict(locks, inode, range, lock)))
+		if (!first || lock->start < first->start)
+			first = lock;
+	return first;
+}
+
 int locks_type_at(const struct locks *locks, const struct lock_inode *inode, bool flock, uint64_t at, uint64_t *until)
 {
 	const struct lock *lock;

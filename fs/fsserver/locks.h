@@ -71,6 +71,10 @@ void locks_inode_release(struct locks *locks, struct lock_inode *inode);
 const struct lock *locks_conflict(const struct locks *locks, const struct lock_inode *inode,
 				  const struct lock_range *range, const struct lock *after);
 
+/* The one of them that begins first, which is the one that F_GETLK tells. */
+const struct lock *locks_conflict_first(const struct locks *locks, const struct lock_inode *inode,
+					const struct lock_range *range);
+
 /*
  * Sets or takes away a range of the owner's: what it had there changes, what lies
  * beside it is split off or joined.  Conflicts are the caller's affair.  0 or

@@ -314,7 +314,7 @@ void op_getlk(struct relay_req *req, const struct fuse_lk_in *in)
 	pthread_mutex_lock(&locks.mutex);
 	inode = locks_inode(&locks, range.nodeid, true);
 	if (inode) {
-		lock = locks_conflict(&locks, inode, &range, NULL);
+		lock = locks_conflict_first(&locks, inode, &range);
 		err = lock ? 0 : locks_store_test(fs, inode, &range, &found);
 		if (lock)
 			out.lk = (struct fuse_file_lock){lock->start, lock->end, lock->type, (uint32_t)lock->pid};

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -98,10 +99,29 @@ static int set_owner(const struct node_fd *node, const struct fuse_setattr_in *i
 	return fchownat(node->fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0 ? 0 : -errno;
 }
 
+/*
+ * A chown(2) that changes neither: it moves the change time, and takes set-id bits
+ * away.  That would be refused to others than the owner, but the kernel sends the
+ * same before a write, which takes them away by itself.
+ */
+static int set_nothing(const struct relay_req *req, const struct node_fd *node, const struct fuse_setattr_in *in)
+{
+	uid_t caller = relay_req_header(req)->uid;
+	struct statx stx;
+	int err;
+
+	err = attr_get(node->fd, "", &stx);
+	if (err == 0 && (caller == 0 || caller == stx.stx_uid || !(stx.stx_mode & (S_ISUID | S_ISGID))))
+		err = set_owner(node, in);
+	return err;
+}
+
 static int set_mode(struct fs *fs, const struct node_fd *node, uint64_t nodeid, mode_t mode)
 {
 	struct fd_path path = fd_path(node->fd);
 
+	/* A WRITE before this one may have left us without. */
+	creds_fsetid(fs, true);
 	/* The files that are open stay so, also over a restart. */
 	if (!fs->privileged && (mode & (S_IRUSR | S_IWUSR)) != (S_IRUSR | S_IWUSR))
 		file_keep_all(fs, nodeid);
@@ -155,6 +175,8 @@ void op_setattr(struct relay_req *req, const struct fuse_setattr_in *in)
 	int err;
 
 	err = node_fd_get(fs, nodeid, &node);
+	if (err == 0 && !(in->valid & (FATTR_UID | FATTR_GID | FATTR_MODE | FATTR_SIZE | FATTR_ATIME | FATTR_MTIME)))
+		err = set_nothing(req, &node, in);
 	/* The owner first: it takes set-id bits away, which the mode may then set. */
 	if (err == 0 && in->valid & (FATTR_UID | FATTR_GID))
 		err = set_owner(&node, in);

@@ -59,6 +59,8 @@ void op_fallocate(struct relay_req *req, const struct fuse_fallocate_in *in)
 		reply_result(req, err);
 		return;
 	}
+	/* The kernel does not say, as it does with a WRITE, whether set-id bits are to go. */
+	creds_fsetid(fs, relay_req_header(req)->uid == 0);
 	if (!relay_req_redo(req)) {
 		*(uint64_t *)relay_req_pre(req) = stx.stx_size;
 		relay_req_applying(req, sizeof(uint64_t));
@@ -78,6 +80,7 @@ static ssize_t range_copy(struct relay_req *req, const struct fuse_copy_file_ran
 
 	if (from < 0 || to < 0)
 		return from < 0 ? from : to;
+	creds_fsetid(fs, relay_req_header(req)->uid == 0);
 	copied = copy_file_range(from, &from_offset, to, &to_offset, in->len < most ? in->len : most,
 				 (unsigned)in->flags);
 	return copied < 0 ? -errno : copied;

@@ -70,6 +70,8 @@ void op_setxattr(struct relay_req *req, const struct fuse_setxattr_in *in, const
 		return;
 	}
 	path = fd_path(node.fd);
+	/* An ACL may lead to a mode with a set-group-id bit. */
+	creds_fsetid(fs, true);
 	if (in->flags & (XATTR_CREATE | XATTR_REPLACE))
 		err = pre_record(req, path.text, name);
 	if (err == 0 && in->flags & XATTR_CREATE && pre_existed(req))
