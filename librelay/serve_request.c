@@ -82,6 +82,9 @@ static bool find_slot(struct relay_req *req, uint64_t unique)
 	req->reply = (uint8_t *)journal->journal + place.reply;
 	req->reply_capacity = place.reply_capacity;
 	req->redo = state == RELAY_SLOT_APPLYING;
+	/* What was not recorded is what another request left there. */
+	if (req->redo && slot->pre_size < RELAY_PRE_SIZE)
+		memset(slot->pre + slot->pre_size, 0, RELAY_PRE_SIZE - slot->pre_size);
 	return true;
 }
 

@@ -234,7 +234,8 @@ bool relay_req_redo(const struct relay_req *req);
 
 /*
  * The request's pre-state record, RELAY_PRE_MAX bytes, aligned to 8.  Fresh: to
- * be filled in (it has what another request left).  Redo: what was recorded.
+ * be filled in (it has what another request left).  Redo: what was recorded, then
+ * zeros.
  */
 #define RELAY_PRE_MAX 512
 void *relay_req_pre(struct relay_req *req);
