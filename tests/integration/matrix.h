@@ -30,8 +30,8 @@ struct matrix_scenario {
 	void (*setup)(void);
 	/* In the plain directory, or in the mount; calls place_arm() right before. */
 	void (*run)(struct place *place);
-	/* Deaths that run() causes by itself. */
-	unsigned kills;
+	unsigned kills; /* deaths that run() causes by itself */
+	bool refused;	/* right away: it has no pre-state */
 };
 
 extern const struct matrix_scenario matrix_names[];

@@ -29,7 +29,7 @@ static void one_file(void)
 static void setuid_file(void)
 {
 	place_put("f", "program");
-	if (chmod("f", 06755) < 0)
+	if (chown("f", 1000, 1000) < 0 || chmod("f", 06755) < 0)
 		abort();
 }
 
@@ -334,9 +334,11 @@ const struct matrix_scenario matrix_meta[] = {
 	{.opcode = "READLINK", .what = "", .setup = one_file, .run = read_symlink},
 	{.opcode = "SETXATTR", .what = "", .setup = attributed_file, .run = set_xattr},
 	{.opcode = "SETXATTR", .what = "CREATE", .setup = attributed_file, .run = create_xattr},
-	{.opcode = "SETXATTR", .what = "CREATE, EEXIST", .setup = attributed_file, .run = create_existing_xattr},
+	{.opcode = "SETXATTR", .what = "CREATE, EEXIST", .setup = attributed_file, .run = create_existing_xattr,
+	 .refused = true},
 	{.opcode = "SETXATTR", .what = "REPLACE", .setup = attributed_file, .run = replace_xattr},
-	{.opcode = "SETXATTR", .what = "REPLACE, ENODATA", .setup = attributed_file, .run = replace_missing_xattr},
+	{.opcode = "SETXATTR", .what = "REPLACE, ENODATA", .setup = attributed_file, .run = replace_missing_xattr,
+	 .refused = true},
 	{.opcode = "SETXATTR", .what = "ACL", .setup = one_file, .run = set_acl},
 	{.opcode = "GETXATTR", .what = "", .setup = attributed_file, .run = get_xattr},
 	{.opcode = "GETXATTR", .what = "size", .setup = attributed_file, .run = get_xattr_size},
