@@ -4,6 +4,7 @@
 #include "handles.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 #include "nodes.h"
 
@@ -60,4 +61,21 @@ int handle_free(struct txn *txn, struct tables *tables, uint64_t fh, bool *freed
 	if (err == 0)
 		err = txn_set(txn, &tables->header->handle_free, (uint64_t)(handle - tables->handles));
 	return err ? err : node_close(txn, tables, handle->nodeid, freed);
+}
+
+bool handles_write(const struct tables *tables, uint64_t nodeid)
+{
+	const struct node *node = node_get(tables, nodeid);
+	uint64_t index, left = node ? node->opens : 0;
+
+	for (index = 1; left > 0 && index < tables->header->handle_bump; index++) {
+		const struct handle *handle = &tables->handles[index];
+
+		if (handle->live == 0 || handle->nodeid != nodeid)
+			continue;
+		if ((handle->flags & O_ACCMODE) != O_RDONLY)
+			return true;
+		left--;
+	}
+	return false;
 }

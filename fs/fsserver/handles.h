@@ -18,6 +18,9 @@ struct handle *handle_get(const struct tables *tables, uint64_t fh);
 /* A handle on a living node, which counts it.  0, -ENFILE when the table is full, or -ENOSPC. */
 int handle_new(struct txn *txn, struct tables *tables, uint64_t nodeid, uint32_t flags, uint64_t *fh);
 
+/* True if the node is open for writing. */
+bool handles_write(const struct tables *tables, uint64_t nodeid);
+
 /* *freed: the node is gone with it.  An unknown fh does nothing.  0 or -ENOSPC. */
 int handle_free(struct txn *txn, struct tables *tables, uint64_t fh, bool *freed);
 

@@ -100,20 +100,28 @@ static int set_owner(const struct node_fd *node, const struct fuse_setattr_in *i
 }
 
 /*
- * A chown(2) that changes neither: it moves the change time, and takes set-id bits
- * away.  That would be refused to others than the owner, but the kernel sends the
- * same before a write, which takes them away by itself.
+ * A chown(2) that changes neither: it moves the change time and takes set-id bits
+ * away, and so is refused to others than the owner if there are such bits.  But the
+ * kernel sends the same before a write to such a file, and the WRITE takes them away
+ * by itself: that it may be, if somebody has the file open for writing.
  */
-static int set_nothing(const struct relay_req *req, const struct node_fd *node, const struct fuse_setattr_in *in)
+static int set_nothing(struct fs *fs, const struct relay_req *req, const struct node_fd *node,
+		       const struct fuse_setattr_in *in)
 {
 	uid_t caller = relay_req_header(req)->uid;
 	struct statx stx;
+	bool writable;
 	int err;
 
 	err = attr_get(node->fd, "", &stx);
-	if (err == 0 && (caller == 0 || caller == stx.stx_uid || !(stx.stx_mode & (S_ISUID | S_ISGID))))
-		err = set_owner(node, in);
-	return err;
+	if (err)
+		return err;
+	if (caller == 0 || caller == stx.stx_uid || S_ISDIR(stx.stx_mode) || !(stx.stx_mode & (S_ISUID | S_ISGID)))
+		return set_owner(node, in);
+	relay_state_lock(fs->session);
+	writable = handles_write(&fs->tables, relay_req_nodeid(req));
+	relay_state_unlock(fs->session);
+	return writable ? 0 : -EPERM;
 }
 
 static int set_mode(struct fs *fs, const struct node_fd *node, uint64_t nodeid, mode_t mode)
@@ -176,7 +184,7 @@ void op_setattr(struct relay_req *req, const struct fuse_setattr_in *in)
 
 	err = node_fd_get(fs, nodeid, &node);
 	if (err == 0 && !(in->valid & (FATTR_UID | FATTR_GID | FATTR_MODE | FATTR_SIZE | FATTR_ATIME | FATTR_MTIME)))
-		err = set_nothing(req, &node, in);
+		err = set_nothing(fs, req, &node, in);
 	/* The owner first: it takes set-id bits away, which the mode may then set. */
 	if (err == 0 && in->valid & (FATTR_UID | FATTR_GID))
 		err = set_owner(&node, in);

@@ -16,19 +16,20 @@
 
 #include "fs.h"
 
-/* Records whether the attribute is there.  0 or a negative errno. */
-static int pre_record(struct relay_req *req, const char *path, const char *name)
+/* Publishes whether the attribute is there (if that matters).  0 or a negative errno. */
+static int pre_record(struct relay_req *req, const char *path, const char *name, bool matters)
 {
 	uint64_t *existed = relay_req_pre(req);
 
 	if (relay_req_redo(req))
 		return 0;
-	*existed = 1;
-	if (getxattr(path, name, NULL, 0) < 0) {
-		if (errno != ENODATA)
+	*existed = 0;
+	if (matters) {
+		*existed = getxattr(path, name, NULL, 0) >= 0;
+		if (!*existed && errno != ENODATA)
 			return -errno;
-		*existed = 0;
 	}
+	relay_req_applying(req, sizeof(*existed));
 	return 0;
 }
 
@@ -72,15 +73,12 @@ void op_setxattr(struct relay_req *req, const struct fuse_setxattr_in *in, const
 	path = fd_path(node.fd);
 	/* An ACL may lead to a mode with a set-group-id bit. */
 	creds_fsetid(fs, true);
-	if (in->flags & (XATTR_CREATE | XATTR_REPLACE))
-		err = pre_record(req, path.text, name);
+	err = pre_record(req, path.text, name, (in->flags & (XATTR_CREATE | XATTR_REPLACE)) != 0);
 	if (err == 0 && in->flags & XATTR_CREATE && pre_existed(req))
 		err = -EEXIST;
 	if (err == 0 && in->flags & XATTR_REPLACE && !pre_existed(req))
 		err = -ENODATA;
 	if (err == 0) {
-		if (!relay_req_redo(req))
-			relay_req_applying(req, sizeof(uint64_t));
 		keep_open_files(fs, relay_req_nodeid(req), name);
 		/* Without the flags: what they ask for is decided. */
 		if (setxattr(path.text, name, value, size, 0) < 0)
@@ -104,13 +102,10 @@ void op_removexattr(struct relay_req *req, const char *name)
 		return;
 	}
 	path = fd_path(node.fd);
-	err = pre_record(req, path.text, name);
-	if (err == 0) {
-		if (!relay_req_redo(req))
-			relay_req_applying(req, sizeof(uint64_t));
-		if (removexattr(path.text, name) < 0 && !(errno == ENODATA && redo_is_ours(req) && pre_existed(req)))
-			err = -errno;
-	}
+	err = pre_record(req, path.text, name, true);
+	if (err == 0 && removexattr(path.text, name) < 0 &&
+	    !(errno == ENODATA && redo_is_ours(req) && pre_existed(req)))
+		err = -errno;
 	reply_result(req, err);
 }
 
