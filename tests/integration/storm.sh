@@ -175,16 +175,16 @@ storm()
 	mkdir "$results"
 	rm -f "$tmp/clock"
 	mkfifo "$tmp/clock"
-	relayd_start -o allow_other
+	relayd_start -o allow_other,suid,dev
 	started=$SECONDS
 
 	names_load "$jobs" & pids+=($!)
 	"$helpers/storm_kill" "$RELAYD_SOCKET" "$seed" 20 250 <"$tmp/clock" >"$results/kills" & killer=$!
 	# The clock's only writer: its end is the end of the names' and the killer's time.
 	exec {clock}>"$tmp/clock"
-	fio_load buffered "$jobs" --bs=1k-64k --verify=md5 --ioengine=psync {clock}>&- & pids+=($!)
-	fio_load direct "$jobs" --bs=4k-64k --verify=crc32c --ioengine=psync --direct=1 {clock}>&- & pids+=($!)
-	fio_load mapped "$jobs" --bs=4k-16k --verify=md5 --ioengine=mmap {clock}>&- & pids+=($!)
+	fio_load buffered "$jobs" --bs=16k --verify=md5 --ioengine=psync {clock}>&- & pids+=($!)
+	fio_load direct "$jobs" --bs=64k --verify=crc32c --ioengine=psync --direct=1 {clock}>&- & pids+=($!)
+	fio_load mapped "$jobs" --bs=4k --verify=md5 --ioengine=mmap {clock}>&- & pids+=($!)
 	tree_load {clock}>&- & pids+=($!)
 	git_load {clock}>&- & pids+=($!)
 	for ((i = 0; i < jobs; i++)); do
