@@ -49,11 +49,13 @@ tests_fuzz_fuzz_request_LDADD = $(fuzz_ldadd)
 
 # Scripts: tests/integration/X.sh.
 integration_scripts =
+integration_scripts += tests/integration/attach.sh
 integration_scripts += tests/integration/daemon.sh
 integration_scripts += tests/integration/help.sh
 integration_scripts += tests/integration/install.sh
 integration_scripts += tests/integration/limits.sh
 integration_scripts += tests/integration/manpages.sh
+integration_scripts += tests/integration/relayctl.sh
 integration_scripts += tests/integration/user.sh
 
 # Programs: tests/integration/X.c.
