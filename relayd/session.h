@@ -25,7 +25,7 @@ struct session {
 	bool aborted;	  /* the connection has ended, and the mount is there still; the reader's to set */
 
 	/* The kernel's INIT, as it came. */
-	uint8_t init[SESSION_INIT_MAX];
+	_Alignas(8) uint8_t init[SESSION_INIT_MAX];
 	uint32_t init_size;
 
 	/* What the kernel was answered, once `agreed`. */
