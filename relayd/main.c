@@ -292,8 +292,9 @@ int main(int argc, char **argv)
 {
 	struct options options = {.level = LOG_LEVEL_INFO};
 	struct teller teller = {.pipe = -1};
+	char *directory, *mountpoint = NULL;
 	char socket[PATH_MAX];
-	int err;
+	int err, status;
 
 	options_parse(&options, argc, argv);
 	log_set_level(options.level);
@@ -305,8 +306,11 @@ int main(int argc, char **argv)
 	}
 	options.mount.uid = getuid();
 	options.mount.gid = getgid();
-	options.mount.directory = getcwd(NULL, 0);
+	options.mount.directory = directory = getcwd(NULL, 0);
 	if (options.mount.mountpoint)
-		options.mount.mountpoint = path_absolute(options.mount.mountpoint);
-	return options.foreground ? serve(&options, socket, &teller) : serve_detached(&options, socket);
+		options.mount.mountpoint = mountpoint = path_absolute(options.mount.mountpoint);
+	status = options.foreground ? serve(&options, socket, &teller) : serve_detached(&options, socket);
+	free(directory);
+	free(mountpoint);
+	return status;
 }
