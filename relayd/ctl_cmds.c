@@ -16,7 +16,6 @@
 #include "ctl_client.h"
 #include "ctl_pending.h"
 #include "daemon.h"
-#include "log.h"
 #include "relay/opcodes.h"
 #include "stats.h"
 
@@ -346,8 +345,7 @@ int ctl_command_run(struct ctl_request *request, const char **why)
 	if (err && !*request->reason)
 		snprintf(request->reason, sizeof(request->reason), "%s", strerror(-err));
 	if (err == -EPERM)
-		log_warning("control socket: process %d (uid %u): %s: %s", (int)conn->pid, conn->uid,
-			    request->command->name, request->reason);
+		ctl_complain(conn, "was refused %s: %s", request->command->name, request->reason);
 	/* A client of another version cannot be talked to any further. */
 	if (err == -EPROTONOSUPPORT && !conn->hello) {
 		*why = request->reason;

@@ -10,6 +10,8 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -27,6 +29,29 @@ static void on_conn_ready(struct loop_io *io, unsigned events);
 static void conn_listen(struct ctl_conn *conn)
 {
 	loop_io_start(conn->ctl->loop, &conn->io, conn->fd, conn->queue ? LOOP_WRITE : LOOP_READ, on_conn_ready);
+}
+
+void ctl_complain(struct ctl_conn *conn, const char *format, ...)
+{
+	struct ctl *ctl = conn->ctl;
+	struct timespec now;
+	char text[1024];
+	va_list args;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (now.tv_sec != ctl->complaint_second) {
+		if (ctl->complaints > CTL_COMPLAINTS_PER_SECOND)
+			log_warning("control socket: %u more such lines in one second",
+				    ctl->complaints - CTL_COMPLAINTS_PER_SECOND);
+		ctl->complaint_second = now.tv_sec;
+		ctl->complaints = 0;
+	}
+	if (++ctl->complaints > CTL_COMPLAINTS_PER_SECOND)
+		return;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	log_warning("control socket: process %d (uid %u) %s", (int)conn->pid, conn->uid, text);
 }
 
 static void queue_clear(struct ctl_conn *conn)
@@ -54,8 +79,7 @@ static void on_stall(struct loop_timer *timer)
 {
 	struct ctl_conn *conn = (struct ctl_conn *)((char *)timer - offsetof(struct ctl_conn, stall));
 
-	log_warning("control socket: process %d (uid %u) does not read its answers: connection closed", (int)conn->pid,
-		    conn->uid);
+	ctl_complain(conn, "does not read its answers: connection closed");
 	conn_fail(conn);
 }
 
@@ -137,8 +161,7 @@ void ctl_reply_send(struct ctl_conn *conn)
 		return;
 	/* A client that has gone away is none of our business. */
 	if (err != -EPIPE && err != -ECONNRESET)
-		log_warning("control socket: cannot answer process %d (uid %u): %s: connection closed", (int)conn->pid,
-			    conn->uid, strerror(-err));
+		ctl_complain(conn, "cannot be answered: %s: connection closed", strerror(-err));
 	conn_fail(conn);
 }
 
@@ -160,8 +183,7 @@ void ctl_reply_error(struct ctl_conn *conn, const struct relay_ctl_head *head, i
 /* What the client sent makes no sense, or not to us: it is told so, and that was it. */
 static void conn_refuse(struct ctl_conn *conn, const struct relay_ctl_head *head, int status, const char *reason)
 {
-	log_warning("control socket: process %d (uid %u) sent %s: connection closed", (int)conn->pid, conn->uid,
-		    reason);
+	ctl_complain(conn, "sent %s: connection closed", reason);
 	ctl_reply_error(conn, head, status, 0, reason);
 	conn->closing = true;
 }
@@ -259,7 +281,7 @@ int ctl_conn_new(struct ctl *ctl, int fd)
 	conn->next = ctl->conns;
 	ctl->conns = conn;
 	if (others >= CTL_CONNECTIONS_PER_UID) {
-		log_warning("control socket: uid %u has %u connections: another one refused", conn->uid, others);
+		ctl_complain(conn, "wants one more than %u connections: refused", others);
 		ctl_reply_error(conn, &(struct relay_ctl_head){.type = RELAY_CTL_HELLO}, -EUSERS, 0,
 				"too many connections of one user");
 		ctl_conn_free(conn);

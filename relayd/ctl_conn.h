@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "ctl_frame.h"
 #include "ctl_socket.h"
@@ -25,6 +26,8 @@ struct mount;
 /* Answers, in bytes, that wait for a client to read them, and for how long. */
 #define CTL_QUEUE_MAX (4u << 20)
 #define CTL_STALL_MS 10000u
+/* Lines of the log for what clients do wrong, in a second: the socket is open to everybody. */
+#define CTL_COMPLAINTS_PER_SECOND 20u
 /* No command has more strings than MOUNT. */
 #define CTL_STRINGS_MAX 5u
 
@@ -36,6 +39,8 @@ struct ctl {
 	struct loop_timer pause; /* of accepting, while there are no descriptors left */
 	struct ctl_conn *conns;
 	struct ctl_pending *pending;
+	time_t complaint_second;
+	unsigned complaints;	    /* in that second */
 	struct relay_ctl_frame in;  /* the command being handled */
 	struct relay_ctl_frame out; /* the answer being made */
 };
@@ -83,6 +88,9 @@ struct ctl_request {
 /* Takes fd over.  Returns 0 or a negative errno (fd is closed). */
 int ctl_conn_new(struct ctl *ctl, int fd);
 void ctl_conn_free(struct ctl_conn *conn);
+
+/* Logs what is wrong with a client, as "process N (uid N) ...", or not if there is too much of that. */
+void ctl_complain(struct ctl_conn *conn, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /*
  * An answer: begin it, fill in the fixed part that is returned, put strings into
