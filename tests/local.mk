@@ -12,10 +12,19 @@ unit_tests += tests/unit/test_ctl_pending
 tests_unit_test_ctl_pending_SOURCES = tests/unit/test_ctl_pending.c $(ctl_test_sources)
 unit_tests += tests/unit/test_ctl_socket
 unit_tests += tests/unit/test_fdpass
+unit_tests += tests/unit/test_handles
+tests_unit_test_handles_SOURCES = tests/unit/test_handles.c $(fs_test_sources)
+tests_unit_test_handles_LDADD = $(fs_ldadd)
 unit_tests += tests/unit/test_handshake
 tests_unit_test_handshake_LDADD = $(crash_ldadd)
 unit_tests += tests/unit/test_journal_map
+unit_tests += tests/unit/test_locks
+tests_unit_test_locks_SOURCES = tests/unit/test_locks.c $(fs_test_sources)
+tests_unit_test_locks_LDADD = $(fs_ldadd)
 unit_tests += tests/unit/test_loop
+unit_tests += tests/unit/test_nodes
+tests_unit_test_nodes_SOURCES = tests/unit/test_nodes.c $(fs_test_sources)
+tests_unit_test_nodes_LDADD = $(fs_ldadd)
 unit_tests += tests/unit/test_opcodes
 unit_tests += tests/unit/test_relay_mount
 tests_unit_test_relay_mount_SOURCES = tests/unit/test_relay_mount.c $(ctl_test_sources)
@@ -31,6 +40,10 @@ ctl_test_sources = \
 	tests/lib/ctl_client_test.h \
 	tests/lib/fake_daemon.c \
 	tests/lib/fake_daemon.h
+
+# For those of fsserver's tables.
+fs_test_sources = tests/lib/fs_tables.c tests/lib/fs_tables.h
+fs_ldadd = tests/lib/libtest.la fs/libfsserver.la librelay/librelay_core.la $(CRITERION_LIBS)
 
 # For those that have librelay end at its crash points.
 crash_ldadd = tests/lib/libtest.la librelay/librelay_crash.la $(CRITERION_LIBS)
