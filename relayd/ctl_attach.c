@@ -302,6 +302,7 @@ int ctl_attach(struct ctl_request *request)
 		.uid = conn->uid,
 		.gid = conn->gid,
 	};
+	struct mount_status status;
 	struct mount *mount;
 	char *options;
 	gid_t gid;
@@ -319,6 +320,8 @@ int ctl_attach(struct ctl_request *request)
 	}
 	mount = daemon_mount_find(conn->ctl->daemon, request->strings[1]);
 	if (mount)
+		mount_status(mount, &status);
+	if (mount && !status.detached)
 		return attach_old(request, mount);
 	err = ctl_attach_options(&args, &options, &gid, request->reason, sizeof(request->reason));
 	if (err)

@@ -105,16 +105,25 @@ struct mount *daemon_mount_next(struct daemon *daemon, struct mount *after)
 	return entry ? entry->mount : NULL;
 }
 
-struct mount *daemon_mount_find(struct daemon *daemon, const char *name)
+static struct mount *mount_named(struct daemon *daemon, const char *name, bool detached)
 {
 	struct mount_status status;
 
 	for (struct mount *m = daemon_mount_next(daemon, NULL); m; m = daemon_mount_next(daemon, m)) {
 		mount_status(m, &status);
-		if (strcmp(status.name, name) == 0 || strcmp(status.mountpoint, name) == 0)
+		if (status.detached == detached &&
+		    (strcmp(status.name, name) == 0 || strcmp(status.mountpoint, name) == 0))
 			return m;
 	}
 	return NULL;
+}
+
+/* One that is detached has left its place and its name to the next. */
+struct mount *daemon_mount_find(struct daemon *daemon, const char *name)
+{
+	struct mount *mount = mount_named(daemon, name, false);
+
+	return mount ? mount : mount_named(daemon, name, true);
 }
 
 int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, struct mount **out, char *why,
@@ -128,7 +137,7 @@ int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, s
 		snprintf(why, why_size, "relayd is about to end");
 		return -EBUSY;
 	}
-	if (daemon_mount_find(daemon, config->mountpoint) || daemon_mount_find(daemon, name)) {
+	if (mount_named(daemon, config->mountpoint, false) || mount_named(daemon, name, false)) {
 		snprintf(why, why_size, "%s: a mount of that name or place is there already", name);
 		return -EEXIST;
 	}

@@ -53,7 +53,7 @@ enum relayd_exit daemon_exit_status(int err);
 int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, struct mount **out, char *why,
 		     size_t why_size);
 
-/* By name or mountpoint, or NULL. */
+/* By name or mountpoint, or NULL.  One that is detached only if there is no other. */
 struct mount *daemon_mount_find(struct daemon *daemon, const char *name);
 
 /* The mounts, oldest first: NULL before the first and after the last. */

@@ -119,11 +119,12 @@ void mounts_deinit(struct ctl_mounts *mounts)
 	*mounts = (struct ctl_mounts){0};
 }
 
+/* The youngest: an older one of that name or place is detached, and ends with its last file. */
 static const struct ctl_mount *find_exactly(const struct ctl_mounts *mounts, const char *name)
 {
 	size_t i;
 
-	for (i = 0; i < mounts->count; i++) {
+	for (i = mounts->count; i-- > 0;) {
 		if (strcmp(mounts->all[i].name, name) == 0 || strcmp(mounts->all[i].mountpoint, name) == 0)
 			return &mounts->all[i];
 	}

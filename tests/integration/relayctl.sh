@@ -70,6 +70,9 @@ exec 9<"$mnt"
 check "1 for a mount in use" exits 1 relayctl unmount
 check "by force it goes" exits 0 relayctl unmount --force
 check "at once" eval '! is_mounted "$mnt"'
+check "its place and name are free" relayd --mount "$mnt" --name relayctl --backend "$fsserver --source $store"
+check "while the old mount is there" json_is '.mounts | length == 2'
+check "the name is the new one's" eval 'relayctl unmount relayctl && json_is ".mounts | length == 1"'
 exec 9<&-
 status_of wait "$relayd_pid"
 check "relayd ends with the last file" test "$status" = 0
