@@ -13,8 +13,8 @@ static size_t page_up(size_t size)
 	return (size + PAGE - 1) & ~(size_t)(PAGE - 1);
 }
 
-/* Each array begins on a page; the arrays in the order of struct tables. */
-static size_t tables_place(struct tables *tables, char *base)
+/* Each array begins on a page; the arrays in the order of struct tables.  A number: there may be no memory yet. */
+static size_t tables_place(struct tables *tables, uintptr_t base)
 {
 	size_t at = page_up(sizeof(struct tables_header));
 
@@ -34,17 +34,16 @@ static size_t tables_place(struct tables *tables, char *base)
 
 size_t tables_size(void)
 {
-	static char base[1];
 	struct tables unused;
 
-	return tables_place(&unused, base);
+	return tables_place(&unused, 0);
 }
 
 int tables_map(struct tables *tables, void *memory)
 {
 	struct tables_header *header = memory;
 
-	tables_place(tables, memory);
+	tables_place(tables, (uintptr_t)memory);
 	if (header->magic == 0) {
 		/* Index 0 means none; node 1 is the root. */
 		header->version = TABLES_VERSION;
