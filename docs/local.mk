@@ -1,3 +1,4 @@
+dist_man_MANS += docs/fsserver.8
 dist_man_MANS += docs/librelay.3
 dist_man_MANS += docs/relayd.8
 dist_man_MANS += docs/relay-protocol.7
