@@ -21,6 +21,7 @@ unit_tests += tests/unit/test_journal_map
 unit_tests += tests/unit/test_locks
 tests_unit_test_locks_SOURCES = tests/unit/test_locks.c $(fs_test_sources)
 tests_unit_test_locks_LDADD = $(fs_ldadd)
+unit_tests += tests/unit/test_log
 unit_tests += tests/unit/test_loop
 unit_tests += tests/unit/test_nodes
 tests_unit_test_nodes_SOURCES = tests/unit/test_nodes.c $(fs_test_sources)
