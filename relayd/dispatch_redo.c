@@ -150,13 +150,62 @@ static bool redo_oldest(const struct dispatch *dispatch, uint32_t *oldest)
 	return found;
 }
 
+/* True if the task has SIGKILL pending: it waits for nothing but our answer. */
+static bool task_dying(uint32_t pid)
+{
+	static const char fields[2][8] = {"SigPnd:", "ShdPnd:"};
+	char path[32], status[4096];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%u/status", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, status, sizeof(status) - 1);
+	close(fd);
+	if (n <= 0)
+		return false;
+	status[n] = '\0';
+	for (int i = 0; i < 2; i++) {
+		const char *at = strstr(status, fields[i]);
+
+		if (at && strtoull(at + sizeof(fields[i]) - 1, NULL, 16) & 1ull << (9 - 1))
+			return true;
+	}
+	return false;
+}
+
+/* Answers a request that waits, if its caller waits for nothing but that answer to die. */
+static void abandon_dying(struct dispatch *dispatch, uint32_t slot)
+{
+	struct inflight *r = &dispatch->inflight[slot];
+	struct fuse_out_header out = {.len = sizeof(out), .error = -EINTR};
+
+	if (atomic_load(&r->state) != INFLIGHT_WAITING || r->no_reply || r->forced || r->pid == 0 || !task_dying(r->pid))
+		return;
+	out.unique = r->unique;
+	log_info("%s: %s, unique %llu: its caller %u is dying; answered EINTR", dispatch->name,
+		 dispatch_opcode_name(r->opcode), (unsigned long long)r->unique, r->pid);
+	atomic_fetch_add_explicit(&dispatch->stats->abandoned, 1, memory_order_relaxed);
+	/* Freed by dispatch_redo(): the next incarnation may have to roll its changes back first. */
+	atomic_store(&r->state, INFLIGHT_ABANDONED);
+	if (write(dispatch->session->fd, &out, sizeof(out)) < 0 && errno != ENOENT && errno != ENODEV)
+		log_error("%s: the kernel refused EINTR for unique %llu: %s", dispatch->name,
+			  (unsigned long long)r->unique, strerror(errno));
+}
+
 /* Answers for what is not to be given to a backend again. */
 static void redo_settle(struct dispatch *dispatch, unsigned lives)
 {
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++) {
 		struct inflight *r = &dispatch->inflight[slot];
-		uint32_t state = atomic_load(&r->state);
+		uint32_t state;
 
+		/* A caller that was killed while a backend held its request: the next may hold it as long. */
+		if (atomic_load(&r->interrupted))
+			abandon_dying(dispatch, slot);
+		state = atomic_load(&r->state);
 		if (state == INFLIGHT_ABANDONED) {
 			dispatch_free(dispatch, slot);
 		} else if (state == INFLIGHT_WAITING && poisoned(r, lives)) {
@@ -213,49 +262,8 @@ bool dispatch_gate_open(struct dispatch *dispatch)
 	return waited;
 }
 
-/* True if the task has SIGKILL pending: it waits for nothing but our answer. */
-static bool task_dying(uint32_t pid)
-{
-	static const char fields[2][8] = {"SigPnd:", "ShdPnd:"};
-	char path[32], status[4096];
-	ssize_t n;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%u/status", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	n = read(fd, status, sizeof(status) - 1);
-	close(fd);
-	if (n <= 0)
-		return false;
-	status[n] = '\0';
-	for (int i = 0; i < 2; i++) {
-		const char *at = strstr(status, fields[i]);
-
-		if (at && strtoull(at + sizeof(fields[i]) - 1, NULL, 16) & 1ull << (9 - 1))
-			return true;
-	}
-	return false;
-}
-
 void dispatch_sweep(struct dispatch *dispatch)
 {
-	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++) {
-		struct inflight *r = &dispatch->inflight[slot];
-		struct fuse_out_header out = {.len = sizeof(out), .error = -EINTR};
-
-		if (atomic_load(&r->state) != INFLIGHT_WAITING || r->no_reply || r->forced || r->pid == 0 ||
-		    !task_dying(r->pid))
-			continue;
-		out.unique = r->unique;
-		log_info("%s: %s, unique %llu: its caller %u is dying; answered EINTR", dispatch->name,
-			 dispatch_opcode_name(r->opcode), (unsigned long long)r->unique, r->pid);
-		atomic_fetch_add_explicit(&dispatch->stats->abandoned, 1, memory_order_relaxed);
-		/* Freed by dispatch_redo(): the next incarnation may have to roll its changes back first. */
-		atomic_store(&r->state, INFLIGHT_ABANDONED);
-		if (write(dispatch->session->fd, &out, sizeof(out)) < 0 && errno != ENOENT && errno != ENODEV)
-			log_error("%s: the kernel refused EINTR for unique %llu: %s", dispatch->name,
-				  (unsigned long long)r->unique, strerror(errno));
-	}
+	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
+		abandon_dying(dispatch, slot);
 }

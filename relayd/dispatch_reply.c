@@ -154,6 +154,9 @@ static void init_reply_take(struct dispatch *dispatch, const struct packet *pack
 {
 	if (packet->truncated || packet->size > sizeof(dispatch->init_reply) || dispatch->init_reply_size) {
 		reply_bad(dispatch, "a malformed or second reply to INIT", 0);
+		/* Without another it would be waited for in vain. */
+		if (!dispatch->init_reply_size)
+			shutdown(dispatch->channel, SHUT_RDWR);
 		return;
 	}
 	memcpy(dispatch->init_reply, packet->bytes, packet->size);
