@@ -1,0 +1,336 @@
+/*
+ * Supervision: requests that kill backends, backends that do not come up, and
+ * applications meanwhile; restarts under load, unmounting what is in use, and a
+ * backend whose program goes away.  tests/integration/attach.sh has the backends
+ * that relayd does not start.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../lib/check.h"
+#include "../lib/relayd.h"
+
+#define LIVES 3
+/* "Promptly", on a machine that has much else to do. */
+#define PROMPT_MS 5000
+
+static int stat_in(const struct relayd *r, const char *name)
+{
+	char path[160];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/%s", r->mnt, name);
+	return stat(path, &st) < 0 ? errno : 0;
+}
+
+/* A process that asks for the name; its exit status is the errno. */
+static pid_t ask(const struct relayd *r, const char *name)
+{
+	pid_t parent = getpid();
+	pid_t pid = fork();
+
+	if (pid != 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(127);
+	_exit(stat_in(r, name));
+}
+
+static bool has_ended(void *arg)
+{
+	siginfo_t info = {0};
+
+	return waitid(P_PID, (id_t) * (pid_t *)arg, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0;
+}
+
+static bool has_inflight(void *arg)
+{
+	struct relayd_status status;
+
+	return relayd_status(arg, &status) && status.inflight > 0;
+}
+
+/* Kills the process, and says whether it has gone soon. */
+static bool dies_promptly(pid_t pid)
+{
+	bool ended;
+	int status;
+
+	kill(pid, SIGKILL);
+	ended = check_until(has_ended, &pid, PROMPT_MS);
+	if (ended)
+		waitpid(pid, &status, 0);
+	return ended;
+}
+
+static void order(const struct relayd *r, const char *name, bool on)
+{
+	char path[160];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", r->store, name);
+	if (!on) {
+		unlink(path);
+		return;
+	}
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		check_abort("%s: %s", path, strerror(errno));
+	close(fd);
+}
+
+/* ---- a request that kills -------------------------------------------------- */
+
+static struct {
+	const struct relayd *r;
+	atomic_bool over;
+	_Atomic unsigned answers;
+	_Atomic unsigned errors;
+} bystander;
+
+static void *stand_by(void *arg)
+{
+	(void)arg;
+	while (!bystander.over) {
+		if (stat_in(bystander.r, "good") != 0)
+			bystander.errors++;
+		bystander.answers++;
+	}
+	return NULL;
+}
+
+static void check_poison(struct relayd *r)
+{
+	struct relayd_status before;
+	struct relayd_status after;
+	pthread_t thread;
+	int error;
+
+	bystander.r = r;
+	if (pthread_create(&thread, NULL, stand_by, NULL) != 0)
+		check_abort("no thread");
+	relayd_status(r, &before);
+	error = stat_in(r, "poison");
+	check(error == EIO, "poison: the application gets EIO (it got %s)", strerrorname_np(error));
+	check(relayd_wait(r, before.incarnation + LIVES, 20000), "poison: the mount serves again");
+	relayd_status(r, &after);
+	check(after.incarnation == before.incarnation + LIVES, "poison: it has killed %u lives (of %u)",
+	      after.incarnation - before.incarnation, LIVES);
+	check(relayd_log_wait(r, "answered EIO", 5000) && relayd_log_has(r, "LOOKUP"), "poison: the log names it");
+	bystander.over = true;
+	pthread_join(thread, NULL);
+	check(bystander.errors == 0 && bystander.answers > 0, "poison: %u other requests are not harmed",
+	      bystander.answers);
+}
+
+/* ---- a backend that does not come up --------------------------------------- */
+
+static void check_backoff(struct relayd *r)
+{
+	struct relayd_status status;
+	pid_t before = ask(r, "hang");
+	pid_t during;
+	pid_t patient;
+	int result;
+
+	check(check_until(has_inflight, r, 5000), "backoff: a request is in flight");
+	order(r, "die", true);
+	relayd_kill_backend(r);
+	check(relayd_wait_state(r, "BACKOFF", 20000), "backoff: the state is visible");
+	during = ask(r, "good");
+	patient = ask(r, "good");
+	check(check_until(has_inflight, r, 5000), "backoff: requests are taken meanwhile");
+	check(dies_promptly(before), "backoff: whose request was in flight can be killed");
+	check(dies_promptly(during), "backoff: whose request is new can be killed");
+	relayd_status(r, &status);
+	check(status.relayd_pid == r->pid, "backoff: relayd answers");
+	order(r, "die", false);
+	check(relayd_wait_state(r, "SERVING", 40000), "backoff: it ends when the backend comes up");
+	check(check_until(has_ended, &patient, PROMPT_MS), "backoff: who has waited is answered");
+	waitpid(patient, &result, 0);
+	check(WIFEXITED(result) && WEXITSTATUS(result) == 0, "backoff: and gets the right answer");
+	check(stat_in(r, "good") == 0, "backoff: the mount serves");
+}
+
+/* In flight, with a backend that lives and never answers. */
+static void check_hang(struct relayd *r)
+{
+	struct relayd_status before;
+	pid_t pid = ask(r, "hang");
+
+	relayd_status(r, &before);
+	check(check_until(has_inflight, r, 5000), "no answer: the request is in flight");
+	kill(pid, SIGKILL);
+	relayd_ctl(r, (const char *const[]){"restart", r->mnt, NULL});
+	check(relayd_wait(r, before.incarnation + 1, 20000) && stat_in(r, "good") == 0,
+	      "no answer: the backend is replaced on request");
+	check(dies_promptly(pid), "no answer: that lets go of a process that was killed");
+}
+
+/* ---- restarts under load ---------------------------------------------------- */
+
+#define WORKERS 3
+#define RESTARTS 20
+
+static struct {
+	const struct relayd *r;
+	atomic_bool over;
+	_Atomic unsigned operations;
+	_Atomic unsigned errors;
+} load;
+
+static void *work(void *arg)
+{
+	unsigned number = 0;
+	char name[160];
+	char other[170];
+
+	while (!load.over) {
+		int fd;
+
+		snprintf(name, sizeof(name), "%s/w%ld-%u", load.r->mnt, (long)(intptr_t)arg, number++);
+		snprintf(other, sizeof(other), "%s.moved", name);
+		fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		if (fd < 0 || write(fd, name, strlen(name)) != (ssize_t)strlen(name) || fsync(fd) < 0 || close(fd) < 0)
+			load.errors++;
+		if (rename(name, other) < 0 || unlink(other) < 0 || access(other, F_OK) == 0)
+			load.errors++;
+		load.operations++;
+	}
+	return NULL;
+}
+
+static void check_restarts(struct relayd *r)
+{
+	struct relayd_status before;
+	struct relayd_status after;
+	pthread_t threads[WORKERS];
+	unsigned failed = 0;
+
+	load.r = r;
+	relayd_status(r, &before);
+	for (long i = 0; i < WORKERS; i++)
+		if (pthread_create(&threads[i], NULL, work, (void *)i) != 0)
+			check_abort("no thread");
+	for (unsigned i = 1; i <= RESTARTS; i++) {
+		if (relayd_ctl(r, (const char *const[]){"restart", r->mnt, NULL}) != 0)
+			failed++;
+		if (!relayd_wait(r, before.incarnation + i, 20000))
+			failed++;
+	}
+	load.over = true;
+	for (unsigned i = 0; i < WORKERS; i++)
+		pthread_join(threads[i], NULL);
+	relayd_status(r, &after);
+	check(failed == 0 && after.incarnation == before.incarnation + RESTARTS, "%u restarts under load", RESTARTS);
+	check(load.errors == 0 && load.operations > 0, "restarts: %u rounds of operations without an error",
+	      load.operations);
+}
+
+/* ---- unmounting, and a program that goes away -------------------------------- */
+
+static void copy_program(const char *from, const char *to)
+{
+	int in = open(from, O_RDONLY | O_CLOEXEC);
+	int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+	struct stat st;
+
+	if (in < 0 || out < 0 || fstat(in, &st) < 0)
+		check_abort("%s: %s", to, strerror(errno));
+	while (st.st_size > 0) {
+		ssize_t done = sendfile(out, in, NULL, (size_t)st.st_size);
+
+		if (done <= 0)
+			check_abort("%s: %s", to, strerror(errno));
+		st.st_size -= done;
+	}
+	close(in);
+	close(out);
+}
+
+static void check_vanished(struct relayd *r, const char *program)
+{
+	char away[200];
+
+	snprintf(away, sizeof(away), "%s.away", program);
+	if (rename(program, away) < 0)
+		check_abort("%s: %s", program, strerror(errno));
+	relayd_kill_backend(r);
+	check(relayd_log_wait(r, "cannot be executed", 20000), "no program: the log says so");
+	check(relayd_wait_state(r, "BACKOFF", 20000), "no program: it is tried again");
+	if (rename(away, program) < 0)
+		check_abort("%s: %s", program, strerror(errno));
+	check(relayd_wait_state(r, "SERVING", 60000), "no program: once it is back, the mount serves");
+	check(stat_in(r, "missing") == ENOENT, "no program: the mount answers");
+}
+
+static bool is_gone(void *arg)
+{
+	const struct relayd *r = arg;
+
+	return waitpid(r->pid, NULL, WNOHANG) == r->pid;
+}
+
+static void check_unmount(struct relayd *r)
+{
+	char path[160];
+	char byte;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/open", r->mnt);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	check(fd >= 0 && write(fd, "x", 1) == 1, "unmount: a file is open");
+	check(relayd_ctl(r, (const char *const[]){"unmount", r->mnt, NULL}) != 0, "unmount: refused while it is in use");
+	check(pread(fd, &byte, 1, 0) == 1 && byte == 'x', "unmount: what was refused has harmed nothing");
+	check(relayd_ctl(r, (const char *const[]){"unmount", "--force", r->mnt, NULL}) == 0, "unmount: by force it goes");
+	close(fd);
+	check(check_until(is_gone, r, 20000), "unmount: relayd ends with its last mount");
+	r->pid = 0;
+	check(relayd_stop(r), "unmount: nothing is left behind");
+}
+
+int main(void)
+{
+	char backend[PATH_MAX + 128];
+	char program[128];
+	struct relayd r;
+
+	check_requires_fuse();
+	relayd_init(&r);
+	snprintf(backend, sizeof(backend), "%s %s", relayd_program("tests/integration/supervision_backend"), r.store);
+	relayd_spawn(&r, backend, NULL);
+	if (!relayd_wait(&r, 1, 20000)) {
+		relayd_log_show(&r);
+		check_abort("the mount does not serve");
+	}
+	check_poison(&r);
+	check_backoff(&r);
+	check_hang(&r);
+	check(relayd_stop(&r), "relayd ends in order and leaves nothing behind");
+
+	relayd_init(&r);
+	snprintf(program, sizeof(program), "%s/program", r.dir);
+	copy_program(relayd_program("fs/fsserver/fsserver"), program);
+	snprintf(backend, sizeof(backend), "%s --source %s", program, r.store);
+	relayd_spawn(&r, backend, NULL);
+	if (!relayd_wait(&r, 1, 20000)) {
+		relayd_log_show(&r);
+		check_abort("the mount does not serve");
+	}
+	check_restarts(&r);
+	check_vanished(&r, program);
+	check_unmount(&r);
+	return check_end();
+}

@@ -1,0 +1,82 @@
+/*
+ * A small filesystem on librelay whose names are orders:
+ *
+ *	supervision_backend DIRECTORY
+ *
+ *	good		is there
+ *	poison		kills the process that looks it up, as a bug would
+ *	hang		is never answered
+ *	anything else	is not there
+ *
+ * While there is a file "die" in the directory, it ends before it says a word.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "relay/relay.h"
+
+static struct fuse_attr attr_of(uint64_t nodeid)
+{
+	struct fuse_attr attr = {
+		.ino = nodeid,
+		.mode = nodeid == FUSE_ROOT_ID ? S_IFDIR | 0755 : S_IFREG | 0644,
+		.nlink = 1,
+		.blksize = 4096,
+	};
+
+	return attr;
+}
+
+static int on_init(struct relay_session *session, const struct fuse_init_in *in, struct fuse_init_out *out)
+{
+	(void)session;
+	out->max_readahead = in->max_readahead;
+	return 0;
+}
+
+static void on_lookup(struct relay_req *req, const char *name)
+{
+	struct fuse_entry_out entry = {.nodeid = 2, .attr = attr_of(2)};
+
+	if (strcmp(name, "poison") == 0)
+		abort();
+	if (strcmp(name, "hang") == 0) {
+		relay_req_detach(req); /* and nobody will ever answer it */
+		return;
+	}
+	if (strcmp(name, "good") == 0)
+		relay_reply_entry(req, &entry);
+	else
+		relay_reply_error(req, ENOENT);
+}
+
+static void on_getattr(struct relay_req *req, const struct fuse_getattr_in *in)
+{
+	struct fuse_attr_out attr = {.attr = attr_of(relay_req_nodeid(req))};
+
+	(void)in;
+	relay_reply_attr(req, &attr);
+}
+
+static const struct relay_ops ops = {
+	.init = on_init,
+	.lookup = on_lookup,
+	.getattr = on_getattr,
+};
+
+int main(int argc, char **argv)
+{
+	const char *fd = getenv("RELAY_FD");
+	char path[512];
+
+	if (argc != 2 || !fd)
+		return 2;
+	snprintf(path, sizeof(path), "%s/die", argv[1]);
+	if (access(path, F_OK) == 0)
+		return 3;
+	return relay_serve(atoi(fd), &ops, 4, NULL) < 0;
+}
