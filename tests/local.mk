@@ -70,13 +70,48 @@ integration_scripts += tests/integration/install.sh
 integration_scripts += tests/integration/limits.sh
 integration_scripts += tests/integration/manpages.sh
 integration_scripts += tests/integration/relayctl.sh
+integration_scripts += tests/integration/storm.sh
 integration_scripts += tests/integration/user.sh
 
 # Programs: tests/integration/X.c.
 integration_programs =
+integration_programs += tests/integration/badinput
+tests_integration_badinput_SOURCES = \
+	tests/integration/badinput.c \
+	tests/integration/badinput.h \
+	tests/integration/badinput_control.c
+integration_programs += tests/integration/matrix
+tests_integration_matrix_SOURCES = \
+	tests/integration/matrix.c \
+	tests/integration/matrix.h \
+	tests/integration/matrix_data.c \
+	tests/integration/matrix_locks.c \
+	tests/integration/matrix_meta.c \
+	tests/integration/matrix_names.c \
+	tests/integration/matrix_place.c \
+	tests/integration/matrix_raw.c
+integration_programs += tests/integration/pause
+integration_programs += tests/integration/semantics
+tests_integration_semantics_SOURCES = \
+	tests/integration/semantics.c \
+	tests/integration/semantics.h \
+	tests/integration/semantics_acls.c \
+	tests/integration/semantics_data.c \
+	tests/integration/semantics_dirs.c \
+	tests/integration/semantics_links.c \
+	tests/integration/semantics_locks.c \
+	tests/integration/semantics_names.c \
+	tests/integration/semantics_permissions.c \
+	tests/integration/semantics_space.c \
+	tests/integration/semantics_times.c
+integration_programs += tests/integration/supervision
 
 # Not tests, but called by them: tests/integration/X.c.
 helper_programs =
+helper_programs += tests/integration/badinput_backend
+helper_programs += tests/integration/storm_kill
+helper_programs += tests/integration/storm_names
+helper_programs += tests/integration/supervision_backend
 
 # ---- what tests share ---------------------------------------------------------
 
@@ -89,7 +124,9 @@ tests_lib_libtest_la_SOURCES = \
 	tests/lib/relayd.c \
 	tests/lib/relayd.h \
 	tests/lib/text.c \
-	tests/lib/text.h
+	tests/lib/text.h \
+	tests/lib/tree.c \
+	tests/lib/tree.h
 
 # ---- how they are built -------------------------------------------------------
 
@@ -151,6 +188,17 @@ check-valgrind: all
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(unit_tests)' \
 		TEST_WRAPPER='$(LIBTOOL) --mode=execute valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite --trace-children=yes'
 .PHONY: check-valgrind
+
+# The pause over 1,000 kills: a measurement, not a test.
+pause: all tests/integration/pause$(EXEEXT)
+	@$(AM_TESTS_ENVIRONMENT) tests/integration/pause --kills 1000
+.PHONY: pause
+
+# The storm as long as it is meant to be.
+STORM_SECONDS = 300
+storm: all $(helper_programs)
+	@$(AM_TESTS_ENVIRONMENT) bash $(top_srcdir)/tests/integration/storm.sh --seconds $(STORM_SECONDS)
+.PHONY: storm
 
 # Seconds for each fuzz target.
 FUZZ_SECONDS = 60
