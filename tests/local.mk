@@ -11,6 +11,9 @@ tests_unit_test_ctl_attach_SOURCES = tests/unit/test_ctl_attach.c $(ctl_test_sou
 unit_tests += tests/unit/test_ctl_pending
 tests_unit_test_ctl_pending_SOURCES = tests/unit/test_ctl_pending.c $(ctl_test_sources)
 unit_tests += tests/unit/test_ctl_socket
+unit_tests += tests/unit/test_dispatch_read
+unit_tests += tests/unit/test_dispatch_redo
+unit_tests += tests/unit/test_dispatch_reply
 unit_tests += tests/unit/test_fdpass
 unit_tests += tests/unit/test_handles
 tests_unit_test_handles_SOURCES = tests/unit/test_handles.c $(fs_test_sources)
@@ -119,6 +122,14 @@ check_LTLIBRARIES += tests/lib/libtest.la
 tests_lib_libtest_la_SOURCES = \
 	tests/lib/check.c \
 	tests/lib/check.h \
+	tests/lib/dispatch_rig.c \
+	tests/lib/dispatch_rig.h \
+	tests/lib/fake_backend.c \
+	tests/lib/fake_backend.h \
+	tests/lib/fake_kernel.c \
+	tests/lib/fake_kernel.h \
+	tests/lib/fake_packet.c \
+	tests/lib/fake_packet.h \
 	tests/lib/fake_relayd.c \
 	tests/lib/fake_relayd.h \
 	tests/lib/relayd.c \
