@@ -28,7 +28,8 @@ limit()
 	shift 3
 	check "$name" says "$wanted" "$pattern" "$@"
 	head -n 1 "$tmp/error" >>"$reasons"
-	check "$name, in the foreground" says "$wanted" "$pattern" "$@" --foreground
+	# With a socket of its own: the one in the background may be about to leave the other.
+	RELAYD_SOCKET=$tmp/foreground check "$name, in the foreground" says "$wanted" "$pattern" "$@" --foreground
 }
 
 limit "unknown option" 2 no-such relayd --no-such
