@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "../lib/check.h"
+#include "relay/opcodes.h"
 
 const struct matrix_column matrix_columns[] = {
 	{"received", {"received"}},
@@ -58,6 +59,8 @@ static char line_name[128];
 static char line_marks[64];
 static unsigned line_column;
 
+static bool covered[RELAY_OPCODE_MAX];
+
 static struct relayd relayd;
 static char reference_dir[128];
 static int plan_fd;
@@ -66,6 +69,25 @@ void matrix_line_begin(const char *opcode, const char *what)
 {
 	snprintf(line_name, sizeof(line_name), "%s%s%s", opcode, *what ? " " : "", what);
 	line_column = 0;
+	for (uint32_t code = 0; code < RELAY_OPCODE_MAX; code++) {
+		const struct relay_op *op = relay_op_get(code);
+
+		covered[code] |= op && strcmp(op->name, opcode) == 0;
+	}
+}
+
+/* The names of the opcodes that have a reply and no scenario. */
+static void find_uncovered(char *names, size_t size)
+{
+	size_t length = 0;
+
+	names[0] = '\0';
+	for (uint32_t code = 0; code < RELAY_OPCODE_MAX; code++) {
+		const struct relay_op *op = relay_op_get(code);
+
+		if (op && op->reply != RELAY_REPLY_NEVER && !covered[code] && length < size)
+			length += (size_t)snprintf(names + length, size - length, " %s", op->name);
+	}
 }
 
 void matrix_cell(bool reached, bool ok, const char *why)
@@ -235,6 +257,7 @@ int main(int argc, char **argv)
 	const char *only = NULL;
 	char backend[PATH_MAX + 128];
 	char plan_path[128];
+	char uncovered[512];
 
 	for (int i = 1; i < argc; i++)
 		if (strcmp(argv[i], "--fast") == 0)
@@ -265,6 +288,9 @@ int main(int argc, char **argv)
 	list_run(matrix_locks, only);
 	matrix_raw_run(only, columns);
 	printf("%u cells passed of %u\n", passed, cells);
+	find_uncovered(uncovered, sizeof(uncovered));
+	check(only || !uncovered[0], "every opcode with a reply is there%s%s", *uncovered && !only ? ", but not" : "",
+	      only ? "" : uncovered);
 	check(passed == cells && cells > 0, "each death leaves what the application would have seen without it");
 	check(relayd_stop(&relayd), "relayd ends in order and leaves nothing behind");
 	return check_end();

@@ -175,10 +175,11 @@ static void waited(struct place *place, int fd, int told)
 {
 	int status;
 	int fds[2];
+	int hold[2];
 	char byte;
 	pid_t pid;
 
-	if (pipe2(fds, O_CLOEXEC) < 0)
+	if (pipe2(fds, O_CLOEXEC) < 0 || pipe2(hold, O_CLOEXEC) < 0)
 		abort();
 	place_arm(place);
 	pid = fork();
@@ -187,11 +188,13 @@ static void waited(struct place *place, int fd, int told)
 
 		if (write(fds[1], result == 0 ? "+" : "-", 1) != 1)
 			_exit(3);
-		/* It holds its lock until it is told, too. */
+		/* It holds its lock until the other end of this is closed. */
 		close(fds[1]);
-		_exit(read(told, &byte, 1) < 0);
+		close(hold[1]);
+		_exit(read(hold[0], &byte, 1) < 0);
 	}
 	close(fds[1]);
+	close(hold[0]);
 	text_add(&place->log, "waits: %d\n", check_until(waits_for_lock, &pid, 5000));
 	/* The holder's end: it unlocks, and the waiter has the lock. */
 	if (write(told, "x", 1) != 1 || read(fds[0], &byte, 1) != 1)
@@ -199,7 +202,7 @@ static void waited(struct place *place, int fd, int told)
 	text_add(&place->log, "waiter: %c\n", byte);
 	close(fds[0]);
 	show_locks(place);
-	shutdown(told, SHUT_RDWR);
+	close(hold[1]);
 	waitpid(pid, &status, 0);
 	text_add(&place->log, "waiter ended: %#x\n", (unsigned)status);
 }

@@ -404,6 +404,11 @@ bool relayd_stop(struct relayd *r)
 		printf("relayd: left %s behind\n", r->socket);
 		good = false;
 	}
+	/* A backend that a sanitizer has ended is replaced as any other. */
+	if (relayd_log_has(r, "Sanitizer") || relayd_log_has(r, "runtime error:")) {
+		printf("relayd: a sanitizer has found something\n");
+		good = false;
+	}
 	for (struct relayd **at = &all; *at; at = &(*at)->next)
 		if (*at == r) {
 			*at = r->next;
