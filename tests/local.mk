@@ -3,6 +3,7 @@
 # ---- unit tests: tests/unit/test_X.c, Criterion ------------------------------
 
 unit_tests =
+unit_tests += tests/unit/test_backoff
 unit_tests += tests/unit/test_ctl
 tests_unit_test_ctl_SOURCES = tests/unit/test_ctl.c $(ctl_test_sources)
 unit_tests += tests/unit/test_ctl_access
@@ -20,7 +21,10 @@ tests_unit_test_handles_SOURCES = tests/unit/test_handles.c $(fs_test_sources)
 tests_unit_test_handles_LDADD = $(fs_ldadd)
 unit_tests += tests/unit/test_handshake
 tests_unit_test_handshake_LDADD = $(crash_ldadd)
+unit_tests += tests/unit/test_journal
 unit_tests += tests/unit/test_journal_map
+unit_tests += tests/unit/test_keep
+unit_tests += tests/unit/test_launch
 unit_tests += tests/unit/test_locks
 tests_unit_test_locks_SOURCES = tests/unit/test_locks.c $(fs_test_sources)
 tests_unit_test_locks_LDADD = $(fs_ldadd)
@@ -29,11 +33,14 @@ unit_tests += tests/unit/test_loop
 unit_tests += tests/unit/test_nodes
 tests_unit_test_nodes_SOURCES = tests/unit/test_nodes.c $(fs_test_sources)
 tests_unit_test_nodes_LDADD = $(fs_ldadd)
+unit_tests += tests/unit/test_mountopts
+unit_tests += tests/unit/test_notify
 unit_tests += tests/unit/test_opcodes
 unit_tests += tests/unit/test_relay_mount
 tests_unit_test_relay_mount_SOURCES = tests/unit/test_relay_mount.c $(ctl_test_sources)
 unit_tests += tests/unit/test_serve
 tests_unit_test_serve_LDADD = $(crash_ldadd)
+unit_tests += tests/unit/test_session_init
 unit_tests += tests/unit/test_state
 tests_unit_test_state_LDADD = $(crash_ldadd)
 unit_tests += tests/unit/test_stats
