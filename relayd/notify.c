@@ -20,7 +20,7 @@
 struct notification {
 	struct notification *next;
 	uint32_t size;
-	uint8_t bytes[];
+	uint8_t bytes[] __attribute__((aligned(8)));
 };
 
 /* The payload that each code needs at least; 0: not for a backend to send. */
