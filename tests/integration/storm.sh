@@ -214,8 +214,10 @@ storm()
 	for i in buffered direct mapped tree git sqlite0 names; do
 		check "storm with $jobs threads: $i has done something" [ -s "$results/$i.operations" ]
 	done
-	check "storm with $jobs threads: the mount answers" stat "$mnt" -c ''
+	check "storm with $jobs threads: the mount answers" stat "$mnt" -c %n
 	relayd_stop
+	# A backend that a sanitizer has ended was replaced as any other.
+	check "storm with $jobs threads: nothing for a sanitizer" eval '! grep -qE "Sanitizer|runtime error:" "$tmp/relayd.log"'
 	check "storm with $jobs threads: the store is empty again" [ -z "$(ls -A "$store")" ]
 }
 
