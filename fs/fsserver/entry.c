@@ -50,8 +50,10 @@ void entry_reply(struct fs *fs, struct relay_req *req, const struct statx *stx, 
 	int err;
 
 	err = entry_begin(fs, &txn, req, stx, parent, dirfd, name, &entry);
-	if (err)
+	if (err) {
 		reply_result(req, err);
-	else
-		relay_reply_entry(req, &entry);
+		return;
+	}
+	pin_forget(fs, &txn);
+	relay_reply_entry(req, &entry);
 }

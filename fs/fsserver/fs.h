@@ -154,6 +154,8 @@ void pin_leave(struct pin *pin);
 int pin_keep(struct fs *fs, const struct node_fd *node);
 /* Within a transaction: a fresh node that has no name at all. fd is O_PATH, taken over. */
 int pin_unnamed(struct fs *fs, uint64_t nodeid, int fd);
+/* Before the end of a transaction: the nodes that it frees have no descriptors any more. */
+void pin_forget(struct fs *fs, const struct txn *txn);
 /* From init(): what earlier incarnations left with relayd. */
 void pin_restore(struct fs *fs);
 

@@ -48,19 +48,18 @@ int handle_new(struct txn *txn, struct tables *tables, uint64_t nodeid, uint32_t
 	return err ? err : node_open(txn, node);
 }
 
-int handle_free(struct txn *txn, struct tables *tables, uint64_t fh, bool *freed)
+int handle_free(struct txn *txn, struct tables *tables, uint64_t fh)
 {
 	struct handle *handle = handle_get(tables, fh);
 	int err;
 
-	*freed = false;
 	if (!handle)
 		return 0;
 	handle->free_next = tables->header->handle_free;
 	err = txn_set(txn, &handle->live, 0);
 	if (err == 0)
 		err = txn_set(txn, &tables->header->handle_free, (uint64_t)(handle - tables->handles));
-	return err ? err : node_close(txn, tables, handle->nodeid, freed);
+	return err ? err : node_close(txn, tables, handle->nodeid);
 }
 
 bool handles_write(const struct tables *tables, uint64_t nodeid)

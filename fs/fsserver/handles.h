@@ -21,7 +21,7 @@ int handle_new(struct txn *txn, struct tables *tables, uint64_t nodeid, uint32_t
 /* True if the node is open for writing. */
 bool handles_write(const struct tables *tables, uint64_t nodeid);
 
-/* *freed: the node is gone with it.  An unknown fh does nothing.  0 or -ENOSPC. */
-int handle_free(struct txn *txn, struct tables *tables, uint64_t fh, bool *freed);
+/* An unknown fh does nothing.  0 or -ENOSPC. */
+int handle_free(struct txn *txn, struct tables *tables, uint64_t fh);
 
 #endif

@@ -79,6 +79,9 @@ int mounts_sync(struct fs *fs)
 	pthread_mutex_lock(&fs->mounts_lock);
 	count = fs->mounts_count;
 	pthread_mutex_unlock(&fs->mounts_lock);
+	/* Nothing is found by handle, or the source's own would be there. */
+	if (count == 0 && syncfs(fs->root_dir) < 0)
+		err = -errno;
 	/* Entries never change or go. */
 	for (i = 0; i < count; i++) {
 		if (syncfs(fs->mounts[i].fd) < 0 && err == 0)

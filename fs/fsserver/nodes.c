@@ -7,9 +7,6 @@
 #include <errno.h>
 #include <string.h>
 
-/* Ancestors that one freed node may free in its turn: five words each. */
-#define CASCADE_MAX 8
-
 static uint64_t mix(uint64_t h)
 {
 	h ^= h >> 33;
@@ -104,11 +101,21 @@ bool node_is_named(const struct tables *tables, const struct node *node, uint64_
 	return node->name != 0 && node->parent == parent && strcmp(tables->names[node->name].text, name) == 0;
 }
 
-static int children_add(struct txn *txn, struct tables *tables, uint64_t parent, int64_t n)
+static int child_new(struct txn *txn, struct tables *tables, uint64_t parent)
 {
 	struct node *node = node_get(tables, parent);
 
-	return node ? txn_set(txn, &node->children, node->children + (uint64_t)n) : 0;
+	return node ? txn_set(txn, &node->children, node->children + 1) : 0;
+}
+
+static int node_reap(struct txn *txn, struct tables *tables, struct node *node);
+
+static int child_gone(struct txn *txn, struct tables *tables, uint64_t parent)
+{
+	struct node *node = node_get(tables, parent);
+	int err = node ? txn_set(txn, &node->children, node->children - 1) : 0;
+
+	return err || !node ? err : node_reap(txn, tables, node);
 }
 
 int node_rename(struct txn *txn, struct tables *tables, struct node *node, uint64_t parent, const char *name)
@@ -116,23 +123,19 @@ int node_rename(struct txn *txn, struct tables *tables, struct node *node, uint6
 	uint64_t old_parent = node->parent, old_name = node->name, new_name;
 	int err;
 
+	/* What is freed comes last: see tables.h. */
 	err = name_new(txn, tables, name, &new_name);
 	if (err == 0)
 		err = txn_set(txn, &node->name, new_name);
 	if (err == 0 && parent != old_parent) {
-		err = children_add(txn, tables, parent, 1);
+		err = child_new(txn, tables, parent);
 		if (err == 0)
 			err = txn_set(txn, &node->parent, parent);
-		/*
-		 * A parent that only this child held stays in the table with
-		 * no references until its inode is looked up again: the
-		 * kernel's own reference to it ends by a FORGET, not here.
-		 */
-		if (err == 0)
-			err = children_add(txn, tables, old_parent, -1);
 	}
 	if (err == 0)
 		err = name_free(txn, tables, old_name);
+	if (err == 0 && parent != old_parent)
+		err = child_gone(txn, tables, old_parent);
 	return err;
 }
 
@@ -208,7 +211,7 @@ static int node_new(struct txn *txn, struct tables *tables, const struct node_so
 	if (source->handle_size == 0) {
 		err = name_new(txn, tables, source->name, &node->name);
 		if (err == 0)
-			err = children_add(txn, tables, source->parent, 1);
+			err = child_new(txn, tables, source->parent);
 		if (err)
 			return err;
 		node->parent = source->parent;
@@ -265,42 +268,36 @@ static int node_free(struct txn *txn, struct tables *tables, struct node *node)
 	return txn_set(txn, &tables->header->node_free, index);
 }
 
-/* Frees the node if nothing refers to it, and then its parent likewise. */
-static int node_reap(struct txn *txn, struct tables *tables, struct node *node, bool *freed)
+/*
+ * Frees the node if nothing refers to it, and then its parent likewise.  Five words
+ * each: FREED_MAX of them fit beside what led here.  An ancestor further up stays in
+ * the table until its inode is looked up again.
+ */
+static int node_reap(struct txn *txn, struct tables *tables, struct node *node)
 {
 	uint64_t parent;
-	int depth, err;
+	int err;
 
-	*freed = false;
-	for (depth = 0; depth < CASCADE_MAX; depth++) {
-		if (!node || node == &tables->nodes[NODE_ROOT] || (node->nlookup | node->opens | node->children) != 0)
-			return 0;
-		parent = node->name != 0 ? node->parent : 0;
-		err = node_free(txn, tables, node);
-		if (err)
-			return err;
-		if (depth == 0)
-			*freed = true;
-		node = parent ? node_get(tables, parent) : NULL;
-		if (node) {
-			err = txn_set(txn, &node->children, node->children - 1);
-			if (err)
-				return err;
-		}
-	}
-	return 0;
+	if (node == &tables->nodes[NODE_ROOT] || (node->nlookup | node->opens | node->children) != 0 ||
+	    txn->freed_count == FREED_MAX)
+		return 0;
+	parent = node->name != 0 ? node->parent : 0;
+	err = node_free(txn, tables, node);
+	if (err)
+		return err;
+	txn->freed[txn->freed_count++] = node_id(tables, node);
+	return parent ? child_gone(txn, tables, parent) : 0;
 }
 
-int node_unref(struct txn *txn, struct tables *tables, uint64_t nodeid, uint64_t count, bool *freed)
+int node_unref(struct txn *txn, struct tables *tables, uint64_t nodeid, uint64_t count)
 {
 	struct node *node = node_get(tables, nodeid);
 	int err;
 
-	*freed = false;
 	if (!node || nodeid == NODE_ROOT)
 		return 0;
 	err = txn_set(txn, &node->nlookup, node->nlookup > count ? node->nlookup - count : 0);
-	return err ? err : node_reap(txn, tables, node, freed);
+	return err ? err : node_reap(txn, tables, node);
 }
 
 int node_open(struct txn *txn, struct node *node)
@@ -308,14 +305,13 @@ int node_open(struct txn *txn, struct node *node)
 	return txn_set(txn, &node->opens, node->opens + 1);
 }
 
-int node_close(struct txn *txn, struct tables *tables, uint64_t nodeid, bool *freed)
+int node_close(struct txn *txn, struct tables *tables, uint64_t nodeid)
 {
 	struct node *node = node_get(tables, nodeid);
 	int err;
 
-	*freed = false;
 	if (!node || node->opens == 0)
 		return 0;
 	err = txn_set(txn, &node->opens, node->opens - 1);
-	return err ? err : node_reap(txn, tables, node, freed);
+	return err ? err : node_reap(txn, tables, node);
 }

@@ -3,7 +3,8 @@
  * per inode, however many names it has; a nodeid is never used for another inode.
  *
  * A node lives while the kernel knows it (nlookup), has it open (opens), or a
- * node without file handle remembers it as its parent (children).
+ * node without file handle remembers it as its parent (children).  When the last of
+ * them goes so does the node, and is listed in txn->freed.
  */
 #ifndef FSSERVER_NODES_H
 #define FSSERVER_NODES_H
@@ -48,12 +49,12 @@ void node_init_root(struct tables *tables, const struct node_source *source);
  */
 int node_ref(struct txn *txn, struct tables *tables, const struct node_source *source, bool renew, uint64_t *nodeid);
 
-/* Takes back `count` lookups.  *freed: the node is gone.  0 or -ENOSPC. */
-int node_unref(struct txn *txn, struct tables *tables, uint64_t nodeid, uint64_t count, bool *freed);
+/* Takes back `count` lookups.  0 or -ENOSPC. */
+int node_unref(struct txn *txn, struct tables *tables, uint64_t nodeid, uint64_t count);
 
-/* Counts handles.  node_close() may free the node. */
+/* Counts handles. */
 int node_open(struct txn *txn, struct node *node);
-int node_close(struct txn *txn, struct tables *tables, uint64_t nodeid, bool *freed);
+int node_close(struct txn *txn, struct tables *tables, uint64_t nodeid);
 
 /* True if the node is found by this very name. */
 bool node_is_named(const struct tables *tables, const struct node *node, uint64_t parent, const char *name);

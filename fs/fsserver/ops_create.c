@@ -176,6 +176,7 @@ static void open_reply(struct fs *fs, struct relay_req *req, uint32_t flags, int
 				file_take(fs, open.fh);
 		}
 		if (err == 0) {
+			pin_forget(fs, &txn);
 			relay_reply_create(req, &entry, &open);
 			return;
 		}

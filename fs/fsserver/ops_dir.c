@@ -24,9 +24,22 @@ static size_t dirent_size(size_t name_length)
 	return FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + name_length);
 }
 
-static void dirent_fill(const struct fs *fs, struct fuse_dirent *out, const struct dir_entry *entry)
+/* The device of the directory being listed. */
+static uint64_t listing_dev(struct fs *fs, uint64_t nodeid)
 {
-	out->ino = attr_ino(fs, fs->root_dev, entry->ino);
+	const struct node *node;
+	uint64_t dev;
+
+	relay_state_lock(fs->session);
+	node = node_get(&fs->tables, nodeid);
+	dev = node ? node->ident.dev : fs->root_dev;
+	relay_state_unlock(fs->session);
+	return dev;
+}
+
+static void dirent_fill(const struct fs *fs, struct fuse_dirent *out, uint64_t dev, const struct dir_entry *entry)
+{
+	out->ino = attr_ino(fs, dev, entry->ino);
 	out->off = entry->offset;
 	out->namelen = entry->name_length;
 	out->type = entry->type;
@@ -51,6 +64,7 @@ static int listing_begin(struct relay_req *req, const struct fuse_read_in *in, s
 void op_readdir(struct relay_req *req, const struct fuse_read_in *in)
 {
 	struct fs *fs = fs_of(req);
+	uint64_t dev = listing_dev(fs, relay_req_nodeid(req));
 	struct dir_reader *reader;
 	struct dir_entry entry;
 	size_t room, used = 0, size;
@@ -69,7 +83,7 @@ void op_readdir(struct relay_req *req, const struct fuse_read_in *in)
 		size = dirent_size(entry.name_length);
 		if (used + size > room)
 			break;
-		dirent_fill(fs, (struct fuse_dirent *)(out + used), &entry);
+		dirent_fill(fs, (struct fuse_dirent *)(out + used), dev, &entry);
 		used += size;
 		dir_reader_consume(reader);
 	}
@@ -107,7 +121,7 @@ static bool is_dots(const struct dir_entry *entry)
  * Collects entries with their attributes into the reply's buffer.  Returns how many
  * records there are, with *used the bytes; plus[] has those that are to have a node.
  */
-static int plus_collect(struct fs *fs, struct dir_reader *reader, int fd, char *out, size_t room, struct plus *plus,
+static int plus_collect(struct fs *fs, struct dir_reader *reader, uint64_t dev, int fd, char *out, size_t room, struct plus *plus,
 			unsigned *count, size_t *used)
 {
 	struct fuse_direntplus *record;
@@ -122,7 +136,7 @@ static int plus_collect(struct fs *fs, struct dir_reader *reader, int fd, char *
 			break;
 		record = (struct fuse_direntplus *)(out + *used);
 		memset(&record->entry_out, 0, sizeof(record->entry_out));
-		dirent_fill(fs, &record->dirent, &entry);
+		dirent_fill(fs, &record->dirent, dev, &entry);
 		if (!is_dots(&entry)) {
 			struct plus *p = &plus[(*count)++];
 
@@ -142,8 +156,10 @@ static void plus_prepare(struct fs *fs, uint64_t parent, int fd, struct plus *pl
 
 	relay_state_lock(fs->session);
 	for (i = 0; i < count; i++) {
+		if (plus[i].lost)
+			continue;
 		plus[i].source.ident = attr_ident(&plus[i].stx);
-		plus[i].known = !plus[i].lost && node_find(&fs->tables, &plus[i].source.ident);
+		plus[i].known = node_find(&fs->tables, &plus[i].source.ident) != NULL;
 	}
 	relay_state_unlock(fs->session);
 	for (i = 0; i < count; i++) {
@@ -215,7 +231,7 @@ void op_readdirplus(struct relay_req *req, const struct fuse_read_in *in)
 		return;
 	}
 	out = relay_reply_buffer(req, &room);
-	err = plus_collect(fs, reader, fd, out, in->size < room ? in->size : room, plus, &count, &used);
+	err = plus_collect(fs, reader, listing_dev(fs, parent), fd, out, in->size < room ? in->size : room, plus, &count, &used);
 	dir_reader_unlock(reader);
 	if (err) {
 		free(plus);

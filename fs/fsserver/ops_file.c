@@ -169,18 +169,17 @@ static void release(struct relay_req *req, uint64_t fh)
 {
 	struct fs *fs = fs_of(req);
 	struct txn txn;
-	bool freed;
 	int fd, err;
 
 	fd = file_take(fs, fh);
 	if (fd >= 0)
 		close(fd);
 	txn_begin(&txn, req);
-	err = handle_free(&txn, &fs->tables, fh, &freed);
+	err = handle_free(&txn, &fs->tables, fh);
 	if (err)
 		relay_state_abort(req);
-	else if (freed && fdcache_forget(&fs->cache, relay_req_nodeid(req)))
-		relay_drop_fd(fs->session, relay_req_nodeid(req));
+	else
+		pin_forget(fs, &txn);
 	reply_result(req, err);
 }
 

@@ -31,13 +31,11 @@ void op_forget(struct relay_req *req, uint64_t nodeid, uint64_t nlookup)
 {
 	struct fs *fs = fs_of(req);
 	struct txn txn;
-	bool freed;
 
 	txn_begin(&txn, req);
-	/* -ENOSPC cannot be: one node and eight ancestors fit. */
-	if (node_unref(&txn, &fs->tables, nodeid, nlookup, &freed) != 0)
+	/* -ENOSPC cannot be: all that may be freed fits. */
+	if (node_unref(&txn, &fs->tables, nodeid, nlookup) != 0)
 		relay_state_abort(req);
-	else if (freed && fdcache_forget(&fs->cache, nodeid))
-		/* A process dying here leaves the node, and this same request to free it. */
-		relay_drop_fd(fs->session, nodeid);
+	else
+		pin_forget(fs, &txn);
 }

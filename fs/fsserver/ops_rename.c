@@ -151,6 +151,8 @@ static int rename_remember(struct fs *fs, struct relay_req *req, const struct re
 	} else if (target && node_is_named(&fs->tables, target, to->parent, to->name)) {
 		err = node_rename(&txn, &fs->tables, target, from->parent, from->name);
 	}
+	if (err == 0)
+		pin_forget(fs, &txn);
 	return err;
 }
 

@@ -135,6 +135,17 @@ int pin_unnamed(struct fs *fs, uint64_t nodeid, int fd)
 	return err;
 }
 
+void pin_forget(struct fs *fs, const struct txn *txn)
+{
+	unsigned i;
+
+	/* A process dying after this leaves the nodes, and the same request to free them. */
+	for (i = 0; i < txn->freed_count; i++) {
+		if (fdcache_forget(&fs->cache, txn->freed[i]))
+			relay_drop_fd(fs->session, txn->freed[i]);
+	}
+}
+
 static void restore_node(struct fs *fs, uint64_t nodeid, int fd)
 {
 	struct fd_entry *entry;

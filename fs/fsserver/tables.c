@@ -77,6 +77,7 @@ void txn_begin(struct txn *txn, struct relay_req *req)
 	txn->set = txn_set_state;
 	txn->req = req;
 	txn->count = 0;
+	txn->freed_count = 0;
 	relay_state_begin(req);
 }
 

@@ -44,6 +44,9 @@
 #define HANDLE_INDEX_BITS 24
 #define HANDLE_SERIAL_MAX ((1ULL << (62 - HANDLE_INDEX_BITS)) - 1)
 
+/* A node, or the parent that one has left, and the ancestors that go with them. */
+#define FREED_MAX 8
+
 #define FILE_HANDLE_MAX 128
 #define NAME_LENGTH_MAX 255
 
@@ -130,6 +133,8 @@ struct txn {
 	struct relay_req *req;
 	unsigned count; /* words logged so far */
 	uint64_t *words[RELAY_STATE_MAX];
+	unsigned freed_count; /* nodes that it frees */
+	uint64_t freed[FREED_MAX];
 };
 
 size_t tables_size(void);

@@ -38,6 +38,7 @@ void fs_tables_begin(struct fs_tables *rig, struct txn *txn)
 	txn->set = set;
 	txn->req = NULL;
 	txn->count = 0;
+	txn->freed_count = 0;
 }
 
 void fs_tables_commit(struct fs_tables *rig)

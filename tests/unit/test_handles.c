@@ -43,12 +43,11 @@ static uint64_t open_handle(uint32_t flags)
 static bool close_handle(uint64_t fh)
 {
 	struct txn txn;
-	bool freed;
 
 	fs_tables_begin(&rig, &txn);
-	cr_assert_eq(handle_free(&txn, tables, fh, &freed), 0);
+	cr_assert_eq(handle_free(&txn, tables, fh), 0);
 	fs_tables_commit(&rig);
-	return freed;
+	return txn.freed_count > 0;
 }
 
 Test(handles, a_handle_knows_its_node_and_flags)
@@ -83,12 +82,11 @@ Test(handles, the_last_one_frees_a_forgotten_node)
 {
 	uint64_t a = open_handle(O_RDONLY), b = open_handle(O_RDONLY);
 	struct txn txn;
-	bool freed;
 
 	fs_tables_begin(&rig, &txn);
-	cr_assert_eq(node_unref(&txn, tables, nodeid, 1, &freed), 0);
+	cr_assert_eq(node_unref(&txn, tables, nodeid, 1), 0);
 	fs_tables_commit(&rig);
-	cr_assert_not(freed);
+	cr_assert_eq(txn.freed_count, 0);
 	cr_assert_not(close_handle(a));
 	cr_assert(close_handle(b));
 	cr_assert_null(node_get(tables, nodeid));
@@ -122,10 +120,9 @@ Test(handles, an_undone_end_leaves_it_open)
 {
 	uint64_t fh = open_handle(O_RDWR), other;
 	struct txn txn;
-	bool freed;
 
 	fs_tables_begin(&rig, &txn);
-	cr_assert_eq(handle_free(&txn, tables, fh, &freed), 0);
+	cr_assert_eq(handle_free(&txn, tables, fh), 0);
 	fs_tables_undo(&rig);
 	cr_assert_not_null(handle_get(tables, fh));
 	cr_assert_eq(node_get(tables, nodeid)->opens, 1);

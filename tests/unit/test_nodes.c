@@ -53,12 +53,11 @@ static uint64_t ref(struct node_source source)
 static bool unref(uint64_t nodeid, uint64_t count)
 {
 	struct txn txn;
-	bool freed;
 
 	fs_tables_begin(&rig, &txn);
-	cr_assert_eq(node_unref(&txn, tables, nodeid, count, &freed), 0);
+	cr_assert_eq(node_unref(&txn, tables, nodeid, count), 0);
 	fs_tables_commit(&rig);
-	return freed;
+	return txn.freed_count > 0 && txn.freed[0] == nodeid;
 }
 
 Test(nodes, the_root_is_node_1_and_stays)
@@ -122,7 +121,6 @@ Test(nodes, handles_hold_a_node_that_is_forgotten)
 {
 	uint64_t nodeid = ref(by_handle(10));
 	struct txn txn;
-	bool freed;
 
 	fs_tables_begin(&rig, &txn);
 	cr_assert_eq(node_open(&txn, node_get(tables, nodeid)), 0);
@@ -130,9 +128,9 @@ Test(nodes, handles_hold_a_node_that_is_forgotten)
 	cr_assert_not(unref(nodeid, 1));
 	cr_assert(node_exists(tables, nodeid));
 	fs_tables_begin(&rig, &txn);
-	cr_assert_eq(node_close(&txn, tables, nodeid, &freed), 0);
+	cr_assert_eq(node_close(&txn, tables, nodeid), 0);
 	fs_tables_commit(&rig);
-	cr_assert(freed);
+	cr_assert_eq(txn.freed_count, 1);
 	cr_assert_not(node_exists(tables, nodeid));
 }
 
@@ -141,11 +139,18 @@ Test(nodes, a_child_found_by_name_holds_its_parent)
 	uint64_t dir = ref(by_name(10, NODE_ROOT, "dir"));
 	uint64_t sub = ref(by_name(11, dir, "sub"));
 	uint64_t file = ref(by_name(12, sub, "file"));
+	struct txn txn;
 
 	cr_assert_not(unref(dir, 1));
 	cr_assert_not(unref(sub, 1));
 	cr_assert(node_exists(tables, dir));
-	cr_assert(unref(file, 1));
+	fs_tables_begin(&rig, &txn);
+	cr_assert_eq(node_unref(&txn, tables, file, 1), 0);
+	fs_tables_commit(&rig);
+	cr_assert_eq(txn.freed_count, 3);
+	cr_assert_eq(txn.freed[0], file);
+	cr_assert_eq(txn.freed[1], sub);
+	cr_assert_eq(txn.freed[2], dir);
 	cr_assert_not(node_exists(tables, sub));
 	cr_assert_not(node_exists(tables, dir));
 	cr_assert(node_exists(tables, NODE_ROOT));
@@ -164,6 +169,43 @@ Test(nodes, a_node_found_by_name_remembers_the_last_name)
 	cr_assert_not(node_is_named(tables, node, NODE_ROOT, "file"));
 	cr_assert_eq(node_get(tables, dir)->children, 1);
 	cr_assert_eq(node_get(tables, NODE_ROOT)->children, 1);
+}
+
+Test(nodes, a_parent_goes_with_the_last_child_that_leaves_it)
+{
+	uint64_t dir = ref(by_name(10, NODE_ROOT, "dir"));
+	struct node_source moved = by_name(11, NODE_ROOT, "moved");
+	uint64_t nodeid = ref(by_name(11, dir, "file"));
+	struct txn txn;
+
+	unref(dir, 1);
+	fs_tables_begin(&rig, &txn);
+	cr_assert_eq(node_ref(&txn, tables, &moved, true, &nodeid), 0);
+	fs_tables_undo(&rig);
+	cr_assert(node_exists(tables, dir));
+	fs_tables_begin(&rig, &txn);
+	cr_assert_eq(node_ref(&txn, tables, &moved, true, &nodeid), 0);
+	fs_tables_commit(&rig);
+	cr_assert_eq(txn.freed_count, 1);
+	cr_assert_eq(txn.freed[0], dir);
+	cr_assert_not(node_exists(tables, dir));
+	cr_assert(node_is_named(tables, node_get(tables, nodeid), NODE_ROOT, "moved"));
+}
+
+Test(nodes, a_long_line_of_ancestors_fits_in_a_transaction)
+{
+	uint64_t line[40] = {NODE_ROOT};
+	char name[8];
+	unsigned i;
+
+	for (i = 1; i < 40; i++) {
+		snprintf(name, sizeof(name), "d%u", i);
+		line[i] = ref(by_name(100 + i, line[i - 1], name));
+	}
+	for (i = 1; i < 39; i++)
+		cr_assert_not(unref(line[i], 1));
+	cr_assert(unref(line[39], 1));
+	cr_assert_not(node_exists(tables, line[39 - FREED_MAX + 1]));
 }
 
 Test(nodes, names_are_swapped)
@@ -290,11 +332,10 @@ static void model_check(const struct model *model)
 static void model_step(struct model *m, unsigned inode, struct txn *txn)
 {
 	struct node_source source;
-	bool freed;
 
 	if (m->nodeid != 0 && random() % 2) {
-		cr_assert_eq(node_unref(txn, tables, m->nodeid, 1, &freed), 0);
-		cr_assert_eq(freed, m->nlookup == 1);
+		cr_assert_eq(node_unref(txn, tables, m->nodeid, 1), 0);
+		cr_assert_eq(txn->freed_count, m->nlookup == 1);
 		if (--m->nlookup == 0)
 			m->nodeid = 0;
 		return;
