@@ -61,7 +61,8 @@ struct inflight {
 	unsigned kills; /* incarnations that were killed while they had it */
 	bool no_reply;	/* FORGET: only the slot is to be freed */
 	bool delivered; /* to an earlier incarnation: a redo */
-	bool forced;	/* the kernel sent it for no caller that waits */
+	bool unwaited;	/* the kernel sent it for nobody who waits */
+	bool forced;	/* its caller waits though it is dying: not given up */
 	_Atomic bool interrupted;
 };
 
@@ -124,6 +125,7 @@ struct dispatch {
 	_Atomic unsigned events;
 	_Atomic bool watched;
 	_Atomic bool librelay; /* the present incarnation has said HELLO */
+	pid_t gone; /* the main thread's: whose channel has ended, and who has not; 0: none */
 	_Atomic uint64_t died_ns; /* when the last incarnation died, until the pause is noted */
 
 	uint64_t sequence; /* the reader's, for channel uniques */
@@ -187,7 +189,7 @@ bool dispatch_gate_open(struct dispatch *dispatch);
 
 /*
  * Answers EINTR for callers that are dying, so that they end though no backend is
- * there.  Only while the gate is shut.
+ * there; and for the backend's own, which has to end before there can be another.  Only while the gate is shut.
  */
 void dispatch_sweep(struct dispatch *dispatch);
 

@@ -136,7 +136,8 @@ static void request_pass(struct dispatch *dispatch, uint32_t slot)
 	journal_slot_publish(dispatch->journal, slot, r->unique, r->channel_unique, r->opcode, r->size);
 	pthread_mutex_lock(&dispatch->lock);
 	atomic_store(&r->state, INFLIGHT_WAITING);
-	while (!dispatch->gate && !dispatch->stop)
+	/* What nobody waits for holds nobody up, and what comes behind it may have to be answered. */
+	while (!dispatch->gate && !dispatch->stop && !r->unwaited && atomic_load(&r->state) == INFLIGHT_WAITING)
 		pthread_cond_wait(&dispatch->changed, &dispatch->lock);
 	if (dispatch->gate && atomic_load(&r->state) == INFLIGHT_WAITING)
 		dispatch_send(dispatch, slot, 0);
@@ -200,13 +201,14 @@ static const struct relay_op *request_note(struct dispatch *dispatch, uint32_t s
 	atomic_store_explicit(&r->interrupted, false, memory_order_relaxed);
 	r->no_reply = op && op->reply == RELAY_REPLY_NEVER;
 	r->forced = op && (op->flags & RELAY_OP_FORCED);
+	r->unwaited = op && (r->no_reply || (op->flags & RELAY_OP_UNWAITED));
 	*err = op ? relay_args_parse(request, size, relay_op_in_size(header->opcode, dispatch->session->answer.flags), &args) : -ENOSYS;
 	if (*err)
 		return op;
 	r->bounds = relay_reply_bounds(op, request);
 	if (header->opcode == FUSE_WRITE && size >= sizeof(*header) + op->in_size &&
 	    ((const struct fuse_write_in *)((const char *)request + sizeof(*header)))->write_flags & FUSE_WRITE_CACHE)
-		r->forced = true; /* written back for nobody in particular: never to be given up */
+		r->unwaited = true; /* written back for nobody in particular: never to be given up */
 	return op;
 }
 

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,7 @@ void dispatch_channel_end(struct dispatch *dispatch, bool own_fault)
 	pthread_mutex_lock(&dispatch->lock);
 	dispatch->channel = -1;
 	pthread_mutex_unlock(&dispatch->lock);
+	dispatch->gone = 0;
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++) {
 		struct inflight *r = &dispatch->inflight[slot];
 
@@ -150,10 +152,23 @@ static bool redo_oldest(const struct dispatch *dispatch, uint32_t *oldest)
 	return found;
 }
 
-/* True if the task has SIGKILL pending: it waits for nothing but our answer. */
-static bool task_dying(uint32_t pid)
+/* What /proc says of a task: a number behind a name such as "Tgid:", or 0. */
+static unsigned long long status_field(const char *status, const char *name, int base)
 {
-	static const char fields[2][8] = {"SigPnd:", "ShdPnd:"};
+	const char *at = strstr(status, name);
+
+	return at ? strtoull(at + strlen(name), NULL, base) : 0;
+}
+
+enum caller {
+	CALLER_GOES_ON,
+	CALLER_DYING, /* has SIGKILL pending: it waits for nothing but our answer */
+	CALLER_GONE,  /* is of the backend that has to end before anybody can answer */
+};
+
+static enum caller caller_look(uint32_t pid, pid_t gone)
+{
+	const unsigned long long sigkill = 1ull << (SIGKILL - 1);
 	char path[32], status[4096];
 	ssize_t n;
 	int fd;
@@ -161,19 +176,17 @@ static bool task_dying(uint32_t pid)
 	snprintf(path, sizeof(path), "/proc/%u/status", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return false;
+		return CALLER_GOES_ON;
 	n = read(fd, status, sizeof(status) - 1);
 	close(fd);
 	if (n <= 0)
-		return false;
+		return CALLER_GOES_ON;
 	status[n] = '\0';
-	for (int i = 0; i < 2; i++) {
-		const char *at = strstr(status, fields[i]);
-
-		if (at && strtoull(at + sizeof(fields[i]) - 1, NULL, 16) & 1ull << (9 - 1))
-			return true;
-	}
-	return false;
+	if (gone && status_field(status, "\nTgid:", 10) == (unsigned long long)gone)
+		return CALLER_GONE;
+	if ((status_field(status, "\nSigPnd:", 16) | status_field(status, "\nShdPnd:", 16)) & sigkill)
+		return CALLER_DYING;
+	return CALLER_GOES_ON;
 }
 
 /* Answers a request that waits, if its caller waits for nothing but that answer to die. */
@@ -181,8 +194,14 @@ static void abandon_dying(struct dispatch *dispatch, uint32_t slot)
 {
 	struct inflight *r = &dispatch->inflight[slot];
 	struct fuse_out_header out = {.len = sizeof(out), .error = -EINTR};
+	uint32_t state = atomic_load(&r->state);
+	enum caller caller;
 
-	if (atomic_load(&r->state) != INFLIGHT_WAITING || r->no_reply || r->forced || r->pid == 0 || !task_dying(r->pid))
+	/* SENT: to the one that is gone, and nobody reads its channel any more. */
+	if ((state != INFLIGHT_WAITING && !(state == INFLIGHT_SENT && dispatch->gone)) || r->unwaited || r->pid == 0)
+		return;
+	caller = caller_look(r->pid, dispatch->gone);
+	if (caller == CALLER_GOES_ON || (caller == CALLER_DYING && (r->forced || state == INFLIGHT_SENT)))
 		return;
 	out.unique = r->unique;
 	log_info("%s: %s, unique %llu: its caller %u is dying; answered EINTR", dispatch->name,
@@ -266,4 +285,8 @@ void dispatch_sweep(struct dispatch *dispatch)
 {
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
 		abandon_dying(dispatch, slot);
+	/* The reader may have waited with one of them. */
+	pthread_mutex_lock(&dispatch->lock);
+	pthread_cond_broadcast(&dispatch->changed);
+	pthread_mutex_unlock(&dispatch->lock);
 }

@@ -30,10 +30,9 @@
 /* How often callers that are dying are looked for while no backend is there. */
 #define SWEEP_MS 50u
 /*
- * How long a life must have served for the next to begin at once: longer if it
- * ended by its own doing, since it may do so again and again.
+ * How long a life that ended by its own doing must have served for the next to
+ * begin at once.  One that was killed from outside need only have served.
  */
-#define HEALTHY_KILLED_NS 5000000u
 #define HEALTHY_FAULT_NS 1000000000u
 /* Room for several of the longest packets in each direction. */
 #define CHANNEL_BUFFER (4 << 20)
@@ -88,12 +87,14 @@ static void backend_kill(struct supervisor *s)
 }
 
 /*
- * Whether the life is over.  What attached by itself may go on when its mount is
- * gone: it may serve others, and no other incarnation will come.
+ * Whether the life is over.  What attached by itself may have become a daemon since,
+ * so that its pid is nobody's: there the end of the channel is all that can be
+ * known.  The kernel closes it when the last thread that shares it has left its last
+ * system call.
  */
 static bool life_over(const struct supervisor *s)
 {
-	return s->drained && (s->exited || (s->stopping && !s->child));
+	return s->drained && (s->exited || !s->child);
 }
 
 /* From here on applications wait. */
@@ -107,8 +108,11 @@ static void pause_begin(struct supervisor *s)
 static void channel_cut(struct supervisor *s)
 {
 	pause_begin(s);
-	/* First the socket, so that a send that waits for room ends; what was received stays readable. */
-	shutdown(s->channel, SHUT_RDWR);
+	/*
+	 * First the socket, so that a send that waits for room ends; what was received
+	 * stays readable.  One that attached has to close its end itself: see life_over().
+	 */
+	shutdown(s->channel, s->child ? SHUT_RDWR : SHUT_WR);
 	dispatch_gate_shut(s->dispatch);
 }
 
@@ -140,8 +144,9 @@ static void on_exit_ready(struct loop_io *io, unsigned events)
 	(void)events;
 	loop_io_stop(io);
 	s->exited = true;
-	if (s->child)
-		output_drain(s->output);
+	if (!s->child)
+		return; /* its channel tells */
+	output_drain(s->output);
 	ending_note(s);
 	/* Something of it may still hold the channel's other end: a child that it left behind. */
 	channel_cut(s);
@@ -154,6 +159,8 @@ static void on_drained(struct supervisor *s)
 {
 	s->drained = true;
 	channel_cut(s);
+	if (!s->exited)
+		s->dispatch->gone = s->pid;
 	supervisor_event(s, life_over(s) ? SUPERVISOR_DIED : SUPERVISOR_CLOSED);
 }
 
@@ -167,7 +174,9 @@ static void channel_begin(struct supervisor *s)
 		return;
 	log_warning("%s: incarnation %u, pid %d, does not take INIT: %s", s->name, s->incarnation, (int)s->pid,
 		    strerror(-err));
-	backend_kill(s);
+	/* What attached by itself has until the deadline to end. */
+	if (s->child)
+		backend_kill(s);
 }
 
 /* Room for long packets.  As a user this is clamped to net.core.wmem_max, where one still fits. */
@@ -187,6 +196,7 @@ static void life_begin(struct supervisor *s, int channel, pid_t pid, int pidfd, 
 	s->channel = channel;
 	s->child = child;
 	s->exited = s->own_fault = s->wanted = false;
+	snprintf(s->ending, sizeof(s->ending), "ended");
 	s->drained = true; /* until the replier has the channel */
 	s->serving_ns = 0;
 	s->incarnation++;
@@ -349,7 +359,7 @@ static void life_end(struct supervisor *s)
 static enum supervisor_state do_died(struct supervisor *s)
 {
 	uint64_t served = s->serving_ns ? dispatch_now_ns() - s->serving_ns : 0;
-	bool healthy = served > (s->own_fault ? HEALTHY_FAULT_NS : HEALTHY_KILLED_NS);
+	bool healthy = served > (s->own_fault ? HEALTHY_FAULT_NS : 0);
 	uint32_t delay = backoff_delay(&s->backoff, healthy || s->wanted);
 
 	life_end(s);
@@ -388,9 +398,12 @@ static enum supervisor_state do_end_drained(struct supervisor *s)
 
 static enum supervisor_state do_end_late(struct supervisor *s)
 {
-	log_warning("%s: incarnation %u, pid %d, does not end; killed", s->name, s->incarnation, (int)s->pid);
-	backend_kill(s);
-	channel_cut(s);
+	log_warning("%s: incarnation %u, pid %d, does not end", s->name, s->incarnation, (int)s->pid);
+	/* One that attached may have others to serve when this mount is gone. */
+	if (s->child || !s->stopping)
+		backend_kill(s);
+	/* And may not be what it was then, so that it cannot be killed: it is cut off. */
+	shutdown(s->channel, SHUT_RDWR);
 	return s->state;
 }
 

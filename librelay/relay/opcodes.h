@@ -50,7 +50,8 @@ enum relay_op_flags {
 	RELAY_OP_OPENS = 1 << 2,    /* reply has a fuse_open_out (after entry) */
 	RELAY_OP_OPENS_DIR = 1 << 3, /* the same, for a directory */
 	RELAY_OP_WAITS = 1 << 4,    /* may wait for another request to come */
-	RELAY_OP_FORCED = 1 << 5,   /* the kernel sends it for a dying task too */
+	RELAY_OP_FORCED = 1 << 5,   /* the kernel sends it for a dying task too, and waits */
+	RELAY_OP_UNWAITED = 1 << 7, /* the kernel sends it for nobody who waits */
 	RELAY_OP_OWN = 1 << 6,	    /* relayd answers it, no backend sees it */
 };
 
@@ -91,7 +92,7 @@ struct relay_op {
 	X(READ, read, IN, sizeof(struct fuse_read_in), SIZED, 0, offsetof(struct fuse_read_in, size), REPEAT, 0)        \
 	X(WRITE, write, IN_DATA, sizeof(struct fuse_write_in), FIXED, sizeof(struct fuse_write_out), 0, REPEAT, 0)      \
 	X(STATFS, statfs, NONE, 0, FIXED, sizeof(struct fuse_statfs_out), 0, REPEAT, 0)                                 \
-	X(RELEASE, release, IN, sizeof(struct fuse_release_in), FIXED, 0, 0, REPEAT, RELAY_OP_FORCED)                   \
+	X(RELEASE, release, IN, sizeof(struct fuse_release_in), FIXED, 0, 0, REPEAT, RELAY_OP_UNWAITED)                   \
 	X(FSYNC, fsync, IN, sizeof(struct fuse_fsync_in), FIXED, 0, 0, REPEAT, 0)                                       \
 	X(SETXATTR, setxattr, IN_NAME_DATA, FUSE_COMPAT_SETXATTR_IN_SIZE, FIXED, 0, 0, PRESTATE, 0)                     \
 	X(GETXATTR, getxattr, IN_NAME, sizeof(struct fuse_getxattr_in), XATTR, 0,                                       \
@@ -103,7 +104,7 @@ struct relay_op {
 	X(OPENDIR, opendir, IN, sizeof(struct fuse_open_in), FIXED, sizeof(struct fuse_open_out), 0, REPEAT,            \
 	  RELAY_OP_OPENS | RELAY_OP_OPENS_DIR)                                                                          \
 	X(READDIR, readdir, IN, sizeof(struct fuse_read_in), SIZED, 0, offsetof(struct fuse_read_in, size), REPEAT, 0)  \
-	X(RELEASEDIR, releasedir, IN, sizeof(struct fuse_release_in), FIXED, 0, 0, REPEAT, RELAY_OP_FORCED)             \
+	X(RELEASEDIR, releasedir, IN, sizeof(struct fuse_release_in), FIXED, 0, 0, REPEAT, RELAY_OP_UNWAITED)             \
 	X(FSYNCDIR, fsyncdir, IN, sizeof(struct fuse_fsync_in), FIXED, 0, 0, REPEAT, 0)                                 \
 	X(GETLK, getlk, IN, sizeof(struct fuse_lk_in), FIXED, sizeof(struct fuse_lk_out), 0, REPEAT, 0)                 \
 	X(SETLK, setlk, IN, sizeof(struct fuse_lk_in), FIXED, 0, 0, REPEAT, 0)                                          \
