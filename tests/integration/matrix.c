@@ -246,7 +246,11 @@ static void list_run(const struct matrix_scenario *list, const char *only)
 		char name[128];
 
 		snprintf(name, sizeof(name), "%s %s", scenario->opcode, scenario->what);
-		if (!only || strstr(name, only))
+		if (only && !strstr(name, only))
+			continue;
+		if (scenario->end && check_fuse_minor() >= scenario->end)
+			continue;
+		if (check_fuse_has(scenario->first, name))
 			scenario_run(scenario);
 	}
 }

@@ -6,7 +6,7 @@
  *   matrix_names.c, matrix_data.c, matrix_meta.c, matrix_locks.c
  *			the scenarios, which make the kernel send an opcode
  *   matrix_raw.c	the opcodes that this kernel does not send on such a mount,
- *			sent by a fake relayd
+ *			sent by a fake relayd; those too that came with a later one
  *
  * A scenario runs once in a plain directory: that is what the application should
  * see.  Then once per cell on the mount, whose backend dies at the cell's point.
@@ -32,6 +32,9 @@ struct matrix_scenario {
 	void (*run)(struct place *place);
 	unsigned kills; /* deaths that run() causes by itself */
 	bool refused;	/* right away: it has no pre-state */
+	/* A kernel sends it that speaks FUSE 7.first or later, and one before 7.end; 0: any. */
+	unsigned first;
+	unsigned end;
 };
 
 extern const struct matrix_scenario matrix_names[];

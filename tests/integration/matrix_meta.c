@@ -321,7 +321,7 @@ static void kill_and_ask(struct place *place)
 
 const struct matrix_scenario matrix_meta[] = {
 	{.opcode = "GETATTR", .what = "", .setup = one_file, .run = get_attributes},
-	{.opcode = "STATX", .what = "", .setup = one_file, .run = get_birth},
+	{.opcode = "STATX", .what = "", .setup = one_file, .run = get_birth, .first = 39},
 	{.opcode = "SETATTR", .what = "truncate", .setup = one_file, .run = truncate_down},
 	{.opcode = "SETATTR", .what = "ftruncate up", .setup = one_file, .run = truncate_up},
 	{.opcode = "SETATTR", .what = "unlinked", .setup = one_file, .run = truncate_unlinked},

@@ -1,9 +1,10 @@
 /*
  * The kill matrix: what this kernel does not send on such a mount, because it asks
  * other filesystems only (BMAP, SYNCFS, POLL after its first answer), has found
- * the answer itself before (EEXIST and ENOENT, which it looks up first), or
- * refuses it (FALLOCATE's collapse and insert).  A fake relayd sends it, with a
- * journal of its own, and starts the next incarnation as relayd would.
+ * the answer itself before (EEXIST and ENOENT, which it looks up first), refuses
+ * it (FALLOCATE's collapse and insert), or knows it only in another version (STATX,
+ * COPY_FILE_RANGE and its successor).  A fake relayd sends it, with a journal of its
+ * own, and starts the next incarnation as relayd would.
  *
  * The reference is the same request to a backend that does not die.
  */
@@ -133,6 +134,14 @@ static uint32_t access_body(struct raw *r, uint8_t *bytes)
 static uint32_t bmap_body(struct raw *r, uint8_t *bytes)
 {
 	struct fuse_bmap_in in = {.block = 0, .blocksize = 4096};
+
+	r->nodeid = lookup(FUSE_ROOT_ID, "f");
+	return put(bytes, 0, &in, sizeof(in));
+}
+
+static uint32_t statx_body(struct raw *r, uint8_t *bytes)
+{
+	struct fuse_statx_in in = {.sx_mask = STATX_BASIC_STATS | STATX_BTIME};
 
 	r->nodeid = lookup(FUSE_ROOT_ID, "f");
 	return put(bytes, 0, &in, sizeof(in));
@@ -295,11 +304,13 @@ static const struct raw_scenario scenarios[] = {
 	{"ACCESS", "", FUSE_ACCESS, -1, files, access_body},
 	{"BMAP", "", FUSE_BMAP, -1, files, bmap_body},
 	{"POLL", "", FUSE_POLL, -1, files, poll_body},
+	{"STATX", "of 7.39", FUSE_STATX, 0, files, statx_body},
 	{"SYNCFS", "", FUSE_SYNCFS, 0, files, syncfs_body},
 	{"SETUPMAPPING", "", FUSE_SETUPMAPPING, -1, files, setupmapping_body},
 	{"REMOVEMAPPING", "", FUSE_REMOVEMAPPING, -1, files, removemapping_body},
 	{"DESTROY", "", FUSE_DESTROY, 0, files, destroy_body},
 	{"COPY_FILE_RANGE", "", FUSE_COPY_FILE_RANGE, 0, lettered, copy_body},
+	{"COPY_FILE_RANGE_64", "of 7.45", FUSE_COPY_FILE_RANGE_64, 0, lettered, copy_body},
 	{"FALLOCATE", "COLLAPSE_RANGE", FUSE_FALLOCATE, 0, lettered, collapse_body},
 	{"FALLOCATE", "COLLAPSE_RANGE, EINVAL", FUSE_FALLOCATE, EINVAL, lettered, collapse_refused_body},
 	{"FALLOCATE", "INSERT_RANGE", FUSE_FALLOCATE, 0, lettered, insert_body},
@@ -335,7 +346,7 @@ static void show_reply(struct text *log, uint32_t code, const struct fuse_out_he
 	uint32_t size = reply->len - (uint32_t)sizeof(*reply);
 
 	text_add(log, "error %s, %u bytes:", text_errno(-reply->error), size);
-	if (code == FUSE_COPY_FILE_RANGE || code == FUSE_POLL || code == FUSE_BMAP)
+	if (code == FUSE_COPY_FILE_RANGE || code == FUSE_COPY_FILE_RANGE_64 || code == FUSE_POLL || code == FUSE_BMAP)
 		for (uint32_t i = 0; i < size; i++)
 			text_add(log, " %02x", payload[i]);
 	text_add(log, "\n");

@@ -25,6 +25,7 @@ extern const struct semantics_check semantics_acls[];
 extern const struct semantics_check semantics_data[];
 extern const struct semantics_check semantics_space[];
 extern const struct semantics_check semantics_times[];
+extern const struct semantics_check semantics_births[];
 extern const struct semantics_check semantics_locks[];
 extern const struct semantics_check semantics_dirs[];
 

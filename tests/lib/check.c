@@ -8,8 +8,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "relay/fuse_abi.h"
 
 static unsigned count;
 static unsigned failures;
@@ -81,6 +85,53 @@ void check_requires_fuse(void)
 		exit(CHECK_SKIP);
 	}
 	close(fd);
+}
+
+/* The kernel's side of INIT, which is all that this mount ever sees: 0 if there is none. */
+static unsigned fuse_minor_ask(int fd, const char *dir)
+{
+	static uint8_t request[FUSE_MIN_READ_BUFFER];
+	struct fuse_init_in in = {0};
+	char options[64];
+	ssize_t size;
+
+	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
+	if (mount("check", dir, "fuse", MS_NOSUID | MS_NODEV, options) < 0)
+		return 0;
+	size = read(fd, request, sizeof(request));
+	umount2(dir, MNT_DETACH);
+	if (size >= (ssize_t)(sizeof(struct fuse_in_header) + 2 * sizeof(uint32_t)))
+		memcpy(&in, request + sizeof(struct fuse_in_header), 2 * sizeof(uint32_t));
+	return in.minor;
+}
+
+unsigned check_fuse_minor(void)
+{
+	static unsigned minor;
+	char dir[] = "/tmp/relayd-check.XXXXXX";
+	int fd;
+
+	if (minor)
+		return minor;
+	fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (fd >= 0 && mkdtemp(dir)) {
+		minor = fuse_minor_ask(fd, dir);
+		rmdir(dir);
+	}
+	if (fd >= 0)
+		close(fd);
+	if (!minor)
+		check_abort("the kernel does not say which FUSE it speaks");
+	return minor;
+}
+
+bool check_fuse_has(unsigned minor, const char *name)
+{
+	if (check_fuse_minor() >= minor)
+		return true;
+	printf("SKIP %s: came with FUSE 7.%u, this kernel speaks 7.%u\n", name, minor, check_fuse_minor());
+	fflush(stdout);
+	return false;
 }
 
 unsigned check_count(void)

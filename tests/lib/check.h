@@ -30,6 +30,12 @@ int check_end(void);
 /* Leaves with CHECK_SKIP if there is no /dev/fuse on this machine. */
 void check_requires_fuse(void);
 
+/* The minor version of FUSE that the kernel speaks: it is asked by a mount, once. */
+unsigned check_fuse_minor(void);
+
+/* Whether that is `minor` or more; if not, prints "SKIP NAME" and why. */
+bool check_fuse_has(unsigned minor, const char *name);
+
 /* The checks so far. */
 unsigned check_count(void);
 unsigned check_failures(void);
