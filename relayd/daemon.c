@@ -215,6 +215,8 @@ static int daemon_build(struct daemon *daemon)
 	int err;
 
 	signal(SIGPIPE, SIG_IGN);
+	/* Inherited as ignored it would take the backends' exit statuses away. */
+	signal(SIGCHLD, SIG_DFL);
 	sigaction(DISPATCH_SIGNAL, &nothing, NULL);
 	limits_raise();
 	err = loop_new(&daemon->loop);

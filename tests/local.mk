@@ -44,6 +44,8 @@ unit_tests += tests/unit/test_session_init
 unit_tests += tests/unit/test_state
 tests_unit_test_state_LDADD = $(crash_ldadd)
 unit_tests += tests/unit/test_stats
+unit_tests += tests/unit/test_supervisor
+unit_tests += tests/unit/test_supervisor_table
 
 # For those that have a daemon and mounts of their own in the place of relayd's.
 ctl_test_sources = \
@@ -141,6 +143,8 @@ tests_lib_libtest_la_SOURCES = \
 	tests/lib/fake_relayd.h \
 	tests/lib/relayd.c \
 	tests/lib/relayd.h \
+	tests/lib/supervisor_rig.c \
+	tests/lib/supervisor_rig.h \
 	tests/lib/text.c \
 	tests/lib/text.h \
 	tests/lib/tree.c \

@@ -166,7 +166,7 @@ Test(dispatch_read, waiters_for_locks_do_not_keep_others_waiting)
 	channel = fake_backend_gets(&rig.backend, FUSE_LOOKUP);
 	cr_assert(fake_backend_reply(&rig.backend, channel, ENOENT, NULL, 0));
 	cr_expect(fake_kernel_gets_error(&rig.kernel, unique, ENOENT));
-	cr_expect_eq(dispatch_inflight(&rig.dispatch), 200);
+	cr_expect(rig_inflight(&rig, 200));
 	cr_expect_eq(dispatch_outstanding(&rig.dispatch), 0, "nobody waits for waiters");
 }
 
