@@ -66,10 +66,16 @@ crash_ldadd = tests/lib/libtest.la librelay/librelay_crash.la $(CRITERION_LIBS)
 fuzz_tests =
 fuzz_tests += tests/fuzz/fuzz_ctl
 tests_fuzz_fuzz_ctl_LDADD = $(fuzz_ldadd)
+fuzz_tests += tests/fuzz/fuzz_dispatch_reply
+tests_fuzz_fuzz_dispatch_reply_LDADD = tests/lib/libtest.la $(fuzz_ldadd)
+fuzz_tests += tests/fuzz/fuzz_mountopts
+tests_fuzz_fuzz_mountopts_LDADD = $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_reply
 tests_fuzz_fuzz_reply_LDADD = $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_request
 tests_fuzz_fuzz_request_LDADD = $(fuzz_ldadd)
+fuzz_tests += tests/fuzz/fuzz_session_init
+tests_fuzz_fuzz_session_init_LDADD = $(fuzz_ldadd)
 
 # ---- integration tests -------------------------------------------------------
 
