@@ -28,6 +28,7 @@
 
 #include "journal.h"
 #include "keep.h"
+#include "log.h"
 #include "loop.h"
 #include "notify.h"
 #include "relay/opcodes.h"
@@ -97,6 +98,7 @@ struct dispatch {
 	struct notify notify;
 	struct inflight *inflight; /* one per slot */
 	void *reply;		   /* the replier's buffer */
+	struct log_limit complaints; /* the replier's: what a backend does wrong */
 
 	pthread_t reader;
 	pthread_t replier;

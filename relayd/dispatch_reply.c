@@ -30,8 +30,9 @@ struct packet {
 static void reply_bad(struct dispatch *dispatch, const char *what, uint64_t unique)
 {
 	atomic_fetch_add_explicit(&dispatch->stats->bad_replies, 1, memory_order_relaxed);
-	log_error("%s: incarnation %u: %s (unique %llu on the channel)", dispatch->name, dispatch->incarnation, what,
-		  (unsigned long long)unique);
+	if (log_allow(&dispatch->complaints, dispatch->name))
+		log_error("%s: incarnation %u: %s (unique %llu on the channel)", dispatch->name,
+			  dispatch->incarnation, what, (unsigned long long)unique);
 }
 
 static int kept_send(uint64_t key, int fd, void *arg)
@@ -108,7 +109,7 @@ static void key_take(struct dispatch *dispatch, const struct packet *packet, boo
 	}
 	err = keep_put(&dispatch->keep, key.key, *packet->fd);
 	*packet->fd = -1;
-	if (err)
+	if (err && log_allow(&dispatch->complaints, dispatch->name))
 		log_error("%s: incarnation %u: a descriptor is not kept: %s", dispatch->name, dispatch->incarnation,
 			  strerror(-err));
 }
@@ -132,7 +133,7 @@ static void notification_take(struct dispatch *dispatch, const struct packet *pa
 	err = notify_put(&dispatch->notify, packet->bytes, packet->size);
 	if (err == -EPROTO)
 		reply_bad(dispatch, "a malformed notification", 0);
-	else if (err)
+	else if (err && log_allow(&dispatch->complaints, dispatch->name))
 		log_error("%s: incarnation %u: notification %d is lost: %s", dispatch->name, dispatch->incarnation,
 			  header->error, strerror(-err));
 }
@@ -188,8 +189,10 @@ static void reply_take(struct dispatch *dispatch, const struct packet *packet)
 	why = packet->truncated ? "longer than any reply" : relay_reply_check(&r->bounds, packet->bytes, packet->size);
 	if (why) {
 		atomic_fetch_add_explicit(&dispatch->stats->bad_replies, 1, memory_order_relaxed);
-		log_error("%s: incarnation %u: malformed reply to %s, unique %llu: %s; answered EIO", dispatch->name,
-			  dispatch->incarnation, dispatch_opcode_name(r->opcode), (unsigned long long)r->unique, why);
+		if (log_allow(&dispatch->complaints, dispatch->name))
+			log_error("%s: incarnation %u: malformed reply to %s, unique %llu: %s; answered EIO",
+				  dispatch->name, dispatch->incarnation, dispatch_opcode_name(r->opcode),
+				  (unsigned long long)r->unique, why);
 		dispatch_answer(dispatch, slot, EIO);
 		return;
 	}

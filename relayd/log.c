@@ -7,11 +7,11 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LINE_MAX_SIZE 2048u
@@ -103,4 +103,18 @@ void log_write(enum log_level level, const char *format, ...)
 		write_stderr(line, size + 1);
 	}
 	errno = saved;
+}
+
+bool log_allow(struct log_limit *limit, const char *what)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if ((uint64_t)now.tv_sec != limit->second) {
+		if (limit->lines > LOG_LIMIT_PER_SECOND)
+			log_warning("%s: %u more such lines in one second", what, limit->lines - LOG_LIMIT_PER_SECOND);
+		limit->second = (uint64_t)now.tv_sec;
+		limit->lines = 0;
+	}
+	return ++limit->lines <= LOG_LIMIT_PER_SECOND;
 }

@@ -6,6 +6,9 @@
 #ifndef RELAYD_LOG_H
 #define RELAYD_LOG_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 enum log_level {
 	LOG_LEVEL_ERROR,
 	LOG_LEVEL_WARNING,
@@ -21,6 +24,18 @@ void log_set_level(enum log_level level);
 void log_to_syslog(const char *ident);
 
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Lines in a second of a kind that others can cause without end. */
+#define LOG_LIMIT_PER_SECOND 20u
+
+/* Zero at first; of one thread. */
+struct log_limit {
+	uint64_t second;
+	unsigned lines;
+};
+
+/* Whether one more may be logged now.  Those that may not are counted, and told of later as `what`'s. */
+bool log_allow(struct log_limit *limit, const char *what);
 
 #define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "log.h"
+
 struct notification;
 
 struct notify {
@@ -20,6 +22,7 @@ struct notify {
 	pthread_cond_t changed;
 	struct notification *first, **last;
 	size_t bytes; /* queued */
+	struct log_limit refused; /* the thread's */
 	pthread_t thread;
 	bool started;
 	bool stop;

@@ -93,3 +93,15 @@ Test(log, errno_is_kept)
 	log_debug("not said");
 	cr_expect_eq(errno, ENOTTY);
 }
+
+Test(log, what_others_cause_is_limited)
+{
+	struct log_limit limit = {0};
+	unsigned allowed = 0;
+
+	for (unsigned i = 0; i < 1000; i++)
+		allowed += log_allow(&limit, "test");
+	/* It may have been two seconds. */
+	cr_expect_geq(allowed, LOG_LIMIT_PER_SECOND);
+	cr_expect_leq(allowed, 2 * LOG_LIMIT_PER_SECOND);
+}
