@@ -83,6 +83,7 @@ tests_fuzz_fuzz_session_init_LDADD = $(fuzz_ldadd)
 integration_scripts =
 integration_scripts += tests/integration/attach.sh
 integration_scripts += tests/integration/daemon.sh
+integration_scripts += tests/integration/ending.sh
 integration_scripts += tests/integration/help.sh
 integration_scripts += tests/integration/install.sh
 integration_scripts += tests/integration/limits.sh
