@@ -27,8 +27,12 @@
 #define DRAIN_DEADLINE_MS 5000u
 /* When a full channel is tried again. */
 #define FULL_MS 10u
-/* How often callers that are dying are looked for while no backend is there. */
+/*
+ * How often callers that are dying are looked for while no backend is there; and,
+ * while one serves and has requests, whether it is dying without an end.
+ */
 #define SWEEP_MS 50u
+#define LOOK_MS 1000u
 /*
  * How long a life that ended by its own doing must have served for the next to
  * begin at once.  One that was killed from outside need only have served.
@@ -68,16 +72,6 @@ static void on_timer(struct loop_timer *timer)
 	supervisor_event(s, SUPERVISOR_TIMEOUT);
 }
 
-static void on_sweep(struct loop_timer *timer)
-{
-	struct supervisor *s = (struct supervisor *)((char *)timer - offsetof(struct supervisor, sweep));
-
-	if (s->state == SUPERVISOR_SERVING)
-		return;
-	dispatch_sweep(s->dispatch);
-	loop_timer_start(s->loop, &s->sweep, SWEEP_MS, on_sweep);
-}
-
 /* ---- the process -------------------------------------------------------- */
 
 static void backend_kill(struct supervisor *s)
@@ -114,6 +108,41 @@ static void channel_cut(struct supervisor *s)
 	 */
 	shutdown(s->channel, s->child ? SHUT_RDWR : SHUT_WR);
 	dispatch_gate_shut(s->dispatch);
+}
+
+/*
+ * A process that has a file of its own mount open ends by asking that mount, and
+ * keeps its channel until it is answered: neither the channel nor the pidfd tells.
+ */
+static bool backend_dying(const struct supervisor *s)
+{
+	char path[32], stat[512];
+	const char *name_end;
+	FILE *file;
+	size_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)s->pid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	n = fread(stat, 1, sizeof(stat) - 1, file);
+	fclose(file);
+	stat[n] = '\0';
+	/* proc(5): pid (name) state; Z while threads of it are left, which end. */
+	name_end = strrchr(stat, ')');
+	return name_end && name_end[1] == ' ' && name_end[2] == 'Z';
+}
+
+static void on_sweep(struct loop_timer *timer)
+{
+	struct supervisor *s = (struct supervisor *)((char *)timer - offsetof(struct supervisor, sweep));
+	bool serving = s->state == SUPERVISOR_SERVING;
+
+	if (!serving)
+		dispatch_sweep(s->dispatch);
+	else if (s->child && dispatch_inflight(s->dispatch) > 0 && backend_dying(s))
+		channel_cut(s);
+	loop_timer_start(s->loop, &s->sweep, serving ? LOOK_MS : SWEEP_MS, on_sweep);
 }
 
 /* How it ended, and whether that was its own doing. */
@@ -490,7 +519,7 @@ void supervisor_event(struct supervisor *s, enum supervisor_event event)
 	if (!table[s->state][event])
 		return;
 	s->state = table[s->state][event](s);
-	if (before == SUPERVISOR_SERVING && s->state != SUPERVISOR_SERVING && !loop_timer_active(&s->sweep))
+	if ((before == SUPERVISOR_SERVING) != (s->state == SUPERVISOR_SERVING))
 		loop_timer_start(s->loop, &s->sweep, SWEEP_MS, on_sweep);
 	if (s->state == SUPERVISOR_STOPPED && s->stopping)
 		loop_timer_stop(&s->sweep);
