@@ -21,7 +21,7 @@ mounts()
 }
 
 check "it returns with the mount there" mounts "$mnt" "$store"
-check "the mount answers at once" cp /etc/services "$mnt/file"
+check "the mount answers at once" cp /etc/passwd "$mnt/file"
 first=$(relayd_pid_of_socket)
 check "it has left the session of its caller" test "$(ps -o sid= -p "$first" | tr -d ' ')" != "$(ps -o sid= -p $$ | tr -d ' ')"
 check "it keeps no directory in use" test "$(readlink "/proc/$first/cwd")" = /
@@ -38,7 +38,7 @@ hand_over_fails()
 check "a mount that cannot be is refused as without a daemon" hand_over_fails
 
 check "one of them is unmounted" relayctl unmount "$second"
-check "the other one serves on" cmp /etc/services "$mnt/file"
+check "the other one serves on" cmp /etc/passwd "$mnt/file"
 check "an open file keeps the mount" eval 'exec 9<"$mnt/file"; ! relayctl unmount "$mnt" 2>/dev/null'
 exec 9<&-
 check "the last one is unmounted" relayctl unmount "$mnt"

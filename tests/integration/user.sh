@@ -50,7 +50,7 @@ check "it mounts" as_user relayd --mount "$mnt" --backend "$tmp/fsserver --sourc
 relayd=$(as_user relayctl status --json | jq .relayd_pid)
 check "the mount is the user's" grep -q " $mnt .* fuse.* .*user_id=$(id -u nobody)" /proc/self/mountinfo
 check "its socket is in XDG_RUNTIME_DIR" test -S "$XDG_RUNTIME_DIR/relayd/relayd.sock"
-check "a file is written" as_user cp /etc/services "$mnt/file"
+check "a file is written" as_user cp /etc/passwd "$mnt/file"
 check "the file is the user's" test "$(stat -c %U "$store/file")" = nobody
 check "it survives its backend" survives_kill
 mkdir "$tmp/roots"
