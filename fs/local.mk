@@ -26,6 +26,7 @@ fs_libfsserver_la_SOURCES = \
 	fs/fsserver/ops_dir.c \
 	fs/fsserver/ops_file.c \
 	fs/fsserver/ops_ioctl.c \
+	fs/fsserver/ops_lock.c \
 	fs/fsserver/ops_lookup.c \
 	fs/fsserver/ops_remove.c \
 	fs/fsserver/ops_rename.c \

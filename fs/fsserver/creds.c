@@ -81,8 +81,9 @@ int creds_thread_start(struct relay_session *session)
 	bits = prctl(PR_GET_SECUREBITS);
 	creds.holds_caps = bits >= 0 && prctl(PR_SET_SECUREBITS, bits | SECBIT_NO_SETUID_FIXUP) == 0;
 	if (!creds.holds_caps)
-		warn_once("prctl(PR_SET_SECUREBITS)",
-			  "a file cannot be created where its creator's right to do so comes from a supplementary group");
+		warn_once(
+			"prctl(PR_SET_SECUREBITS)",
+			"a file cannot be created where its creator's right to do so comes from a supplementary group");
 	return 0;
 }
 

@@ -132,7 +132,8 @@ void file_restore(struct fs *fs, uint64_t fh, int fd)
 
 bool file_needs_keeping(const struct fs *fs, const struct statx *stx, uint32_t flags)
 {
-	mode_t need = (flags & O_ACCMODE) == O_RDONLY ? S_IRUSR : (flags & O_ACCMODE) == O_WRONLY ? S_IWUSR : S_IRUSR | S_IWUSR;
+	uint32_t access = flags & O_ACCMODE;
+	mode_t need = access == O_RDONLY ? S_IRUSR : access == O_WRONLY ? S_IWUSR : S_IRUSR | S_IWUSR;
 
 	return !fs->privileged && (stx->stx_mode & need) != need;
 }

@@ -2,7 +2,7 @@
  * fsserver: a directory served through relayd.
  *
  * Sections by file.  Lower ones may use higher ones: tables, nodes, handles and
- * fdcache know nothing of what is here.
+ * fdcache know nothing of what is here; locks.h is a world of its own.
  *
  * Locks, in the order in which they are taken: a directory reader's, the lock
  * table's, librelay's state lock (relay_state_lock(), or within a transaction),
@@ -18,6 +18,7 @@
 
 #include "fdcache.h"
 #include "handles.h"
+#include "locks.h"
 #include "nodes.h"
 #include "relay/relay.h"
 #include "tables.h"
@@ -33,15 +34,16 @@ struct fs {
 	struct tables tables;
 	struct fdcache cache;
 	const char *source;
-	int root;	    /* O_PATH of the source */
-	int root_dir;	    /* the same, O_RDONLY */
+	int root;     /* O_PATH of the source */
+	int root_dir; /* the same, O_RDONLY */
 	uint64_t root_dev;
-	bool by_handle;	    /* nodes are found by file handle: open_by_handle_at() is ours to use */
-	bool privileged;    /* acts with its callers' ids */
-	bool own_umask;	    /* threads can have umasks of their own */
-	bool setxattr_ext;  /* SETXATTR comes with setxattr_flags */
-	uint64_t valid;	    /* how long the kernel may believe entries and attributes */
+	bool by_handle;	   /* nodes are found by file handle: open_by_handle_at() is ours to use */
+	bool privileged;   /* acts with its callers' ids */
+	bool own_umask;	   /* threads can have umasks of their own */
+	bool setxattr_ext; /* SETXATTR comes with setxattr_flags */
+	uint64_t valid;	   /* how long the kernel may believe entries and attributes */
 	uint32_t valid_nsec;
+	struct locks locks;
 	/* mounts.c: one descriptor per mount of the store, for open_by_handle_at() */
 	pthread_mutex_t mounts_lock;
 	unsigned mounts_count;
@@ -227,8 +229,6 @@ int entry_begin(struct fs *fs, struct txn *txn, struct relay_req *req, const str
 /* The same, and the reply to the request. */
 void entry_reply(struct fs *fs, struct relay_req *req, const struct statx *stx, uint64_t parent, int dirfd,
 		 const char *name);
-
-/* ---- locks.h has locks.c, locks_store.c and locks_wait.c ---------------- */
 
 /* ---- ops_*.c ----------------------------------------------------------- */
 

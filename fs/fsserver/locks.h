@@ -5,7 +5,8 @@
  *                 the mount.
  *   locks_store.c the same locks on the store's files, so that other programs there
  *                 see them: one open file description per inode.
- *   locks_wait.c  SETLKW's requests that wait.
+ *   locks_wait.c  the requests that wait.
+ *   ops_lock.c    the requests.
  *
  * The table is in the state memory but changes outside of transactions: setting a
  * lock is idempotent, so a redo completes what a dying process left half done.  All
@@ -23,6 +24,7 @@
 #define LOCK_BUCKETS 1024u
 
 struct fs;
+struct relay_req;
 
 /* What is asked for: a range, its type (F_RDLCK, F_WRLCK, F_UNLCK), and who asks. */
 struct lock_range {
@@ -106,6 +108,29 @@ int locks_store_test(struct fs *fs, struct lock_inode *inode, const struct lock_
 void locks_store_close(struct lock_inode *inode);
 
 /* ---- locks_wait.c ------------------------------------------------------ */
+
+struct waiter;
+
+/* 0 when it is set, -EAGAIN with *foreign if another program on the store has it, or another negative errno. */
+int locks_try(struct fs *fs, struct lock_inode *inode, const struct lock_range *range, bool *foreign);
+
+/* True if the owner, by waiting for the range, would wait for itself. */
+bool locks_deadlock(const struct locks *locks, const struct lock_inode *inode, const struct lock_range *range);
+
+/* Lets the request wait.  Called with the mutex, which is released. */
+void locks_park(struct fs *fs, struct relay_req *req, struct lock_inode *inode, const struct lock_range *range,
+		bool foreign);
+
+/* Something of the inode's became free: grants what can be granted, and adds it to *done. */
+void locks_retry(struct fs *fs, struct lock_inode *inode, struct waiter **done);
+
+/* Answers them; without the mutex. */
+void locks_answer(struct waiter *done);
+
+/* What nobody locks and nobody waits for is not remembered. */
+void locks_inode_done(struct locks *locks, struct lock_inode *inode);
+
+/* ---- ops_lock.c -------------------------------------------------------- */
 
 /* From init(): takes the locks of the table on the store. */
 int locks_restore(struct fs *fs);

@@ -35,17 +35,16 @@ struct options {
 	int fd;
 };
 
-static const char usage[] =
-	"Usage: fsserver --source DIR [OPTION...]\n"
-	"Serves a directory through relayd, which starts it with a channel in $RELAY_FD.\n"
-	"\n"
-	"  --source DIR       the directory\n"
-	"  --mount DIR        have relayd mount it there, if there is no channel\n"
-	"  --timeout SECONDS  how long the kernel may believe names and attributes (1)\n"
-	"  --threads N        requests served at once (2 per processor, at least 4)\n"
-	"  --fd N             the channel's descriptor ($RELAY_FD)\n"
-	"  --help             print this and exit\n"
-	"  --version          print the version and exit\n";
+static const char usage[] = "Usage: fsserver --source DIR [OPTION...]\n"
+			    "Serves a directory through relayd, which starts it with a channel in $RELAY_FD.\n"
+			    "\n"
+			    "  --source DIR       the directory\n"
+			    "  --mount DIR        have relayd mount it there, if there is no channel\n"
+			    "  --timeout SECONDS  how long the kernel may believe names and attributes (1)\n"
+			    "  --threads N        requests served at once (2 per processor, at least 4)\n"
+			    "  --fd N             the channel's descriptor ($RELAY_FD)\n"
+			    "  --help             print this and exit\n"
+			    "  --version          print the version and exit\n";
 
 /* A whole number in its range, or false. */
 static bool number_parse(const char *text, long least, long most, long *value)
@@ -123,7 +122,8 @@ static int options_parse(int argc, char **argv, struct options *options)
 		}
 	}
 	if (optind < argc || !options->source) {
-		fprintf(stderr, "fsserver: %s\n", optind < argc ? "no arguments but options, please" : "--source is needed");
+		fprintf(stderr, "fsserver: %s\n",
+			optind < argc ? "no arguments but options, please" : "--source is needed");
 		return STATUS_USAGE;
 	}
 	return STATUS_OK;

@@ -241,8 +241,7 @@ int node_ref(struct txn *txn, struct tables *tables, const struct node_source *s
 		err = node_new(txn, tables, source, &node);
 	} else {
 		err = txn_set(txn, &node->nlookup, node->nlookup + 1);
-		if (err == 0 && renew && node->name != 0 &&
-		    !node_is_named(tables, node, source->parent, source->name))
+		if (err == 0 && renew && node->name != 0 && !node_is_named(tables, node, source->parent, source->name))
 			err = node_rename(txn, tables, node, source->parent, source->name);
 	}
 	if (err == 0)

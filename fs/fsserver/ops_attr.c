@@ -212,7 +212,8 @@ void op_access(struct relay_req *req, const struct fuse_access_in *in)
 	int err;
 
 	err = node_fd_get(fs, relay_req_nodeid(req), &node);
-	if (err == 0 && faccessat(AT_FDCWD, fd_path(node.fd).text, (int)in->mask & (R_OK | W_OK | X_OK), AT_EACCESS) < 0)
+	if (err == 0 &&
+	    faccessat(AT_FDCWD, fd_path(node.fd).text, (int)in->mask & (R_OK | W_OK | X_OK), AT_EACCESS) < 0)
 		err = -errno;
 	reply_result(req, err);
 }

@@ -113,16 +113,15 @@ static size_t direntplus_size(size_t name_length)
 
 static bool is_dots(const struct dir_entry *entry)
 {
-	return entry->name[0] == '.' &&
-	       (entry->name_length == 1 || (entry->name_length == 2 && entry->name[1] == '.'));
+	return entry->name[0] == '.' && (entry->name_length == 1 || (entry->name_length == 2 && entry->name[1] == '.'));
 }
 
 /*
- * Collects entries with their attributes into the reply's buffer.  Returns how many
- * records there are, with *used the bytes; plus[] has those that are to have a node.
+ * Collects entries with their attributes into the reply's buffer, *used bytes of it;
+ * plus[] has those that are to have a node.  0, also at the end, or a negative errno.
  */
-static int plus_collect(struct fs *fs, struct dir_reader *reader, uint64_t dev, int fd, char *out, size_t room, struct plus *plus,
-			unsigned *count, size_t *used)
+static int plus_collect(struct fs *fs, struct dir_reader *reader, uint64_t dev, int fd, char *out, size_t room,
+			struct plus *plus, unsigned *count, size_t *used)
 {
 	struct fuse_direntplus *record;
 	struct dir_entry entry;
@@ -231,7 +230,9 @@ void op_readdirplus(struct relay_req *req, const struct fuse_read_in *in)
 		return;
 	}
 	out = relay_reply_buffer(req, &room);
-	err = plus_collect(fs, reader, listing_dev(fs, parent), fd, out, in->size < room ? in->size : room, plus, &count, &used);
+	if (in->size < room)
+		room = in->size;
+	err = plus_collect(fs, reader, listing_dev(fs, parent), fd, out, room, plus, &count, &used);
 	dir_reader_unlock(reader);
 	if (err) {
 		free(plus);

@@ -33,8 +33,7 @@ static bool makes_immutable(uint32_t cmd, const union argument *arg)
 {
 	if (cmd == FS_IOC_SETFLAGS)
 		return (arg->flags & (FS_IMMUTABLE_FL | FS_APPEND_FL)) != 0;
-	return cmd == FS_IOC_FSSETXATTR &&
-	       (arg->fsxattr.fsx_xflags & (FS_XFLAG_IMMUTABLE | FS_XFLAG_APPEND)) != 0;
+	return cmd == FS_IOC_FSSETXATTR && (arg->fsxattr.fsx_xflags & (FS_XFLAG_IMMUTABLE | FS_XFLAG_APPEND)) != 0;
 }
 
 void op_ioctl(struct relay_req *req, const struct fuse_ioctl_in *in, const void *data, size_t size)

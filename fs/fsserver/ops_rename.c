@@ -209,7 +209,8 @@ static void rename_run(struct fs *fs, struct relay_req *req, struct end *from, s
 	pin_leave(&other);
 }
 
-static void rename_request(struct relay_req *req, uint64_t newdir, const char *name, const char *newname, unsigned flags)
+static void rename_request(struct relay_req *req, uint64_t newdir, const char *name, const char *newname,
+			   unsigned flags)
 {
 	uint64_t olddir = relay_req_nodeid(req);
 	struct fs *fs = fs_of(req);

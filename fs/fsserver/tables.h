@@ -110,7 +110,7 @@ struct lock {
 	uint64_t owner; /* the kernel's */
 	uint64_t fh;	/* what it was taken through */
 	uint64_t start;
-	uint64_t end; /* inclusive */
+	uint64_t end;  /* inclusive */
 	uint32_t type; /* F_RDLCK or F_WRLCK */
 	uint32_t flock;
 	uint64_t pid;
