@@ -11,7 +11,8 @@ static struct fs_tables *current;
 
 void fs_tables_init(struct fs_tables *rig)
 {
-	void *memory = mmap(NULL, tables_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *memory =
+		mmap(NULL, tables_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	cr_assert(memory != MAP_FAILED);
 	cr_assert_eq(tables_map(&rig->tables, memory), 0);
