@@ -184,10 +184,11 @@ bool dispatch_redo_suspects(const struct dispatch *dispatch);
 int dispatch_redo(struct dispatch *dispatch, unsigned lives, bool single);
 
 /*
- * Opens the gate.  Returns whether any request has waited that does not wait for
- * others by itself.
+ * Opens the gate, after sending what came since the redo.  Tells whether any request
+ * has waited that does not wait for others by itself.  Returns 0, or -EAGAIN as
+ * dispatch_redo(): it is shut still.
  */
-bool dispatch_gate_open(struct dispatch *dispatch);
+int dispatch_gate_open(struct dispatch *dispatch, bool *waited);
 
 /*
  * Answers EINTR for callers that are dying, so that they end though no backend is

@@ -267,26 +267,34 @@ int dispatch_redo(struct dispatch *dispatch, unsigned lives, bool single)
 	return result;
 }
 
-bool dispatch_gate_open(struct dispatch *dispatch)
+int dispatch_gate_open(struct dispatch *dispatch, bool *waited)
 {
-	bool waited = dispatch_outstanding(dispatch) > 0;
+	int err;
 
+	*waited = dispatch_outstanding(dispatch) > 0;
 	pthread_mutex_lock(&dispatch->lock);
-	/* What still waits came after the redo: it is the reader's, which sends it now. */
+	/* What came after the redo. */
 	for (uint32_t slot = 0; slot < dispatch->journal->map.large; slot++)
-		waited = waited || atomic_load(&dispatch->inflight[slot].state) == INFLIGHT_WAITING;
-	atomic_store(&dispatch->gate, true);
-	pthread_cond_broadcast(&dispatch->changed);
+		*waited = *waited || atomic_load(&dispatch->inflight[slot].state) == INFLIGHT_WAITING;
+	err = redo_send_all(dispatch, false);
+	if (!err) {
+		atomic_store(&dispatch->gate, true);
+		pthread_cond_broadcast(&dispatch->changed);
+	}
 	pthread_mutex_unlock(&dispatch->lock);
-	return waited;
+	return err;
 }
 
 void dispatch_sweep(struct dispatch *dispatch)
 {
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
 		abandon_dying(dispatch, slot);
-	/* The reader may have waited with one of them. */
-	pthread_mutex_lock(&dispatch->lock);
+	/*
+	 * The reader may have waited with one of them.  If it is not waiting it may be
+	 * held up by a backend that takes nothing, and so must not hold up us.
+	 */
+	if (pthread_mutex_trylock(&dispatch->lock))
+		return;
 	pthread_cond_broadcast(&dispatch->changed);
 	pthread_mutex_unlock(&dispatch->lock);
 }

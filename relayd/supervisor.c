@@ -290,11 +290,11 @@ static enum supervisor_state do_hello(struct supervisor *s)
 }
 
 /* Every request that waited is with the backend. */
-static enum supervisor_state serving_begin(struct supervisor *s)
+static enum supervisor_state serving_begin(struct supervisor *s, bool waited)
 {
 	s->serving_ns = dispatch_now_ns();
 	s->served = true;
-	if (!dispatch_gate_open(s->dispatch)) {
+	if (!waited) {
 		/* Nobody waited: the pause is over now, not with a request that comes some day. */
 		uint64_t died = atomic_exchange(&s->dispatch->died_ns, 0);
 
@@ -309,17 +309,20 @@ static enum supervisor_state serving_begin(struct supervisor *s)
 
 static enum supervisor_state do_redo(struct supervisor *s)
 {
+	bool waited = false;
 	int left;
 
 	atomic_store(&s->dispatch->watched, s->single);
 	left = dispatch_redo(s->dispatch, s->lives, s->single);
+	if (!left)
+		left = dispatch_gate_open(s->dispatch, &waited);
 	if (left < 0)
 		loop_timer_start(s->loop, &s->timer, FULL_MS, on_timer);
 	if (left)
 		return SUPERVISOR_REDOING;
 	loop_timer_stop(&s->timer);
 	atomic_store(&s->dispatch->watched, false);
-	return serving_begin(s);
+	return serving_begin(s, waited);
 }
 
 /* One of the requests may be what kills backends: then they go one by one. */

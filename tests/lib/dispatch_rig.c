@@ -125,10 +125,10 @@ bool rig_serve(struct dispatch_rig *rig, bool hello)
 
 bool rig_serve_next(struct dispatch_rig *rig, bool hello)
 {
-	if (!rig_backend_begin(rig) || !rig_backend_ready(rig, hello) || dispatch_redo(&rig->dispatch, 3, false) != 0)
-		return false;
-	dispatch_gate_open(&rig->dispatch);
-	return true;
+	bool waited;
+
+	return rig_backend_begin(rig) && rig_backend_ready(rig, hello) && dispatch_redo(&rig->dispatch, 3, false) == 0 &&
+	       dispatch_gate_open(&rig->dispatch, &waited) == 0;
 }
 
 bool rig_inflight(struct dispatch_rig *rig, uint32_t count)

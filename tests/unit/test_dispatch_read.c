@@ -252,11 +252,50 @@ Test(dispatch_read, an_interrupt_that_comes_during_the_redo_is_not_lost)
 	interrupt_expect(channel);
 }
 
+/* Up to where the reader has certainly seen the gate open. */
+static void serve_once(void)
+{
+	struct fake_packet packet;
+	uint64_t channel;
+
+	serve(false);
+	fake_kernel_lookup(&rig.kernel, "x");
+	channel = fake_backend_gets(&rig.backend, FUSE_LOOKUP);
+	cr_assert(fake_backend_reply(&rig.backend, channel, ENOENT, NULL, 0));
+	cr_assert(fake_kernel_receive(&rig.kernel, &packet));
+	cr_assert(rig_inflight(&rig, 0));
+}
+
+Test(dispatch_read, what_nobody_waits_for_does_not_hold_up_the_reader)
+{
+	const struct fuse_forget_in in = {.nlookup = 1};
+	uint64_t unique, channel;
+	bool waited;
+
+	serve_once();
+	cr_assert(rig_backend_die(&rig, false));
+	cr_assert(rig_backend_begin(&rig));
+	cr_assert(rig_backend_ready(&rig, true));
+	cr_assert_eq(dispatch_redo(&rig.dispatch, 3, false), 0);
+	/* After the redo, before the gate: none of them is left behind. */
+	fake_kernel_request(&rig.kernel, FUSE_FORGET, &in, sizeof(in));
+	fake_kernel_minimal(&rig.kernel, FUSE_RELEASE);
+	unique = fake_kernel_lookup(&rig.kernel, "x");
+	cr_assert(rig_inflight(&rig, 3));
+	cr_assert_eq(dispatch_gate_open(&rig.dispatch, &waited), 0);
+	cr_expect_neq(fake_backend_gets(&rig.backend, FUSE_FORGET), 0);
+	cr_expect_neq(fake_backend_gets(&rig.backend, FUSE_RELEASE), 0);
+	channel = fake_backend_gets(&rig.backend, FUSE_LOOKUP);
+	cr_assert(fake_backend_reply(&rig.backend, channel, ENOENT, NULL, 0));
+	cr_expect(fake_kernel_gets_error(&rig.kernel, unique, ENOENT));
+}
+
 Test(dispatch_read, one_request_at_most_is_taken_from_the_kernel_while_no_backend_is_there)
 {
 	uint64_t first, second, channel;
+	bool waited;
 
-	serve(false);
+	serve_once();
 	cr_assert(rig_backend_die(&rig, false));
 	first = fake_kernel_lookup(&rig.kernel, "first");
 	cr_assert(rig_inflight(&rig, 1));
@@ -265,7 +304,8 @@ Test(dispatch_read, one_request_at_most_is_taken_from_the_kernel_while_no_backen
 	cr_assert(rig_backend_ready(&rig, false));
 	cr_expect_eq(dispatch_inflight(&rig.dispatch), 1);
 	cr_assert_eq(dispatch_redo(&rig.dispatch, 3, false), 0);
-	cr_expect(dispatch_gate_open(&rig.dispatch), "somebody has waited");
+	cr_assert_eq(dispatch_gate_open(&rig.dispatch, &waited), 0);
+	cr_expect(waited);
 	channel = fake_backend_gets(&rig.backend, FUSE_LOOKUP);
 	cr_assert(fake_backend_reply(&rig.backend, channel, ENOENT, NULL, 0));
 	cr_expect(fake_kernel_gets_error(&rig.kernel, first, ENOENT));
@@ -277,8 +317,9 @@ Test(dispatch_read, one_request_at_most_is_taken_from_the_kernel_while_no_backen
 Test(dispatch_read, what_waits_when_the_gate_opens_is_sent)
 {
 	uint64_t unique, channel;
+	bool waited;
 
-	serve(false);
+	serve_once();
 	cr_assert(rig_backend_die(&rig, false));
 	cr_assert(rig_backend_begin(&rig));
 	cr_assert(rig_backend_ready(&rig, false));
@@ -286,7 +327,8 @@ Test(dispatch_read, what_waits_when_the_gate_opens_is_sent)
 	/* After the redo, before the gate. */
 	unique = fake_kernel_lookup(&rig.kernel, "x");
 	cr_assert(rig_inflight(&rig, 1));
-	cr_expect(dispatch_gate_open(&rig.dispatch));
+	cr_assert_eq(dispatch_gate_open(&rig.dispatch, &waited), 0);
+	cr_expect(waited);
 	channel = fake_backend_gets(&rig.backend, FUSE_LOOKUP);
 	cr_assert(fake_backend_reply(&rig.backend, channel, ENOENT, NULL, 0));
 	cr_expect(fake_kernel_gets_error(&rig.kernel, unique, ENOENT));

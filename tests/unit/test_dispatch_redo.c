@@ -314,9 +314,30 @@ Test(dispatch_redo, a_full_channel_is_tried_again)
 	cr_expect(fake_backend_quiet(&rig.backend));
 }
 
+Test(dispatch_redo, a_backend_that_takes_nothing_holds_up_the_reader_alone)
+{
+	static uint8_t body[sizeof(struct fuse_write_in) + RELAY_MAX_DATA];
+	const int size = 36000;
+
+	cr_assert(rig_serve(&rig, true));
+	cr_assert_eq(setsockopt(rig.backend.channel, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
+	for (unsigned i = 0; i < 2; i++)
+		cr_assert_neq(fake_kernel_request(&rig.kernel, FUSE_WRITE, body, sizeof(body)), 0);
+	/* The second one is being sent. */
+	cr_assert(rig_inflight(&rig, 2));
+	dispatch_sweep(&rig.dispatch);
+	dispatch_gate_shut(&rig.dispatch);
+	dispatch_sweep(&rig.dispatch);
+	shutdown(rig.backend.channel, SHUT_RDWR);
+	die_and_restart(false);
+	for (unsigned i = 0; i < 2; i++)
+		cr_expect_neq(fake_backend_gets(&rig.backend, FUSE_WRITE), 0);
+}
+
 Test(dispatch_redo, a_dying_backend_that_takes_nothing_is_survived)
 {
 	uint64_t kernel, channel;
+	bool waited;
 
 	cr_assert(rig_serve(&rig, true));
 	channel = lookup(&kernel);
@@ -325,7 +346,7 @@ Test(dispatch_redo, a_dying_backend_that_takes_nothing_is_survived)
 	cr_assert(rig_backend_ready(&rig, true));
 	fake_backend_end(&rig.backend);
 	cr_expect_eq(dispatch_redo(&rig.dispatch, 3, false), 0);
-	dispatch_gate_open(&rig.dispatch);
+	cr_assert_eq(dispatch_gate_open(&rig.dispatch, &waited), 0);
 	cr_assert(rig_backend_die(&rig, false));
 	cr_assert(rig_serve_next(&rig, true));
 	cr_expect_eq(fake_backend_gets(&rig.backend, FUSE_LOOKUP), channel);

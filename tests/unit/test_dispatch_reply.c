@@ -184,7 +184,8 @@ Test(dispatch_reply, a_forget_is_done_when_librelay_acknowledges_it)
 	fake_backend_store(&rig.backend, channel, 0);
 	fake_backend_reply(&rig.backend, channel, 0, NULL, 0);
 	cr_expect(rig_inflight(&rig, 0));
-	cr_expect_eq(atomic_load(&fake_backend_slot(&rig.backend, channel)->state), RELAY_SLOT_FREE);
+	/* Free, or the next request's. */
+	cr_expect_lt(atomic_load(&fake_backend_slot(&rig.backend, channel)->state), RELAY_SLOT_TAKEN);
 	serves();
 	cr_expect(fake_kernel_quiet(&rig.kernel), "the kernel is told nothing");
 	cr_expect_eq(bad_replies(), 0);
@@ -325,12 +326,14 @@ Test(dispatch_reply, a_backend_of_another_version_is_shut_out)
 
 Test(dispatch_reply, init_is_answered_once)
 {
+	bool waited;
+
 	cr_assert(rig_kernel_init(&rig));
 	cr_assert(rig_backend_begin(&rig));
 	cr_assert(rig_backend_ready(&rig, false));
 	fake_backend_answer_init(&rig.backend, 0);
 	cr_assert_eq(dispatch_redo(&rig.dispatch, 3, false), 0);
-	dispatch_gate_open(&rig.dispatch);
+	cr_assert_eq(dispatch_gate_open(&rig.dispatch, &waited), 0);
 	serves();
 	cr_expect_eq(bad_replies(), 1);
 	cr_expect_not(rig.events & DISPATCH_ANSWERED);
