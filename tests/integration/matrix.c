@@ -207,7 +207,12 @@ static void cell_run(const struct matrix_scenario *scenario, const struct matrix
 	if (!relayd_wait(&relayd, before.incarnation + (fired ? deaths : scenario->kills), 20000) ||
 	    !check_until(is_quiet, NULL, 10000)) {
 		relayd_log_show(&relayd);
-		check_abort("the mount does not serve again after %s, %s", line_name, column->label);
+		relayd_status(&relayd, &after);
+		check_abort("the mount does not serve again after %s, %s: %s, incarnation %u of %u, %u requests in flight; "
+			    "the application saw\n%s",
+			    line_name, column->label, after.state, after.incarnation,
+			    before.incarnation + (fired ? deaths : scenario->kills), after.inflight,
+			    text_get(&place.log));
 	}
 	relayd_status(&relayd, &after);
 	place_end(&place);
