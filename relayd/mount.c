@@ -353,13 +353,6 @@ int mount_unmount(struct mount *mount, bool force)
 		return force ? 0 : -EBUSY;
 	if (mount->unmounting || mount->kernel_gone)
 		return 0;
-	/*
-	 * Whether it is in use is asked without unmounting: MNT_EXPIRE only marks
-	 * the mount the first time (umount(2)).  fusermount3 has no such question.
-	 */
-	if (!force && !mount->session.by_helper &&
-	    umount2(mount->session.mountpoint, MNT_EXPIRE | UMOUNT_NOFOLLOW) < 0 && errno != EAGAIN)
-		return -errno;
 	return unmount_begin(mount, force ? SESSION_UNMOUNT_LAZY : SESSION_UNMOUNT);
 }
 

@@ -84,8 +84,9 @@ int mount_attach(struct mount *mount, int channel, pid_t pid);
 int mount_restart(struct mount *mount);
 
 /*
- * Unmounts and ends the backend.  Returns 0 when that has begun, -EBUSY if files
- * are open and `force` is false (MNT_DETACH otherwise), or another negative errno.
+ * Unmounts and ends the backend.  Returns 0 when that has begun: its status tells
+ * what came of it (-EBUSY if it is in use, unless `force`, which detaches); -EBUSY if
+ * it is detached already and `force` is false, or another negative errno.
  */
 int mount_unmount(struct mount *mount, bool force);
 
