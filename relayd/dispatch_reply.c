@@ -30,7 +30,7 @@ struct packet {
 static void reply_bad(struct dispatch *dispatch, const char *what, uint64_t unique)
 {
 	atomic_fetch_add_explicit(&dispatch->stats->bad_replies, 1, memory_order_relaxed);
-	if (log_allow(&dispatch->complaints, dispatch->name))
+	if (log_allow(&dispatch->complaints, dispatch->name, what))
 		log_error("%s: incarnation %u: %s (unique %llu on the channel)", dispatch->name,
 			  dispatch->incarnation, what, (unsigned long long)unique);
 }
@@ -109,7 +109,7 @@ static void key_take(struct dispatch *dispatch, const struct packet *packet, boo
 	}
 	err = keep_put(&dispatch->keep, key.key, *packet->fd);
 	*packet->fd = -1;
-	if (err && log_allow(&dispatch->complaints, dispatch->name))
+	if (err && log_allow(&dispatch->complaints, dispatch->name, "kept"))
 		log_error("%s: incarnation %u: a descriptor is not kept: %s", dispatch->name, dispatch->incarnation,
 			  strerror(-err));
 }
@@ -133,7 +133,7 @@ static void notification_take(struct dispatch *dispatch, const struct packet *pa
 	err = notify_put(&dispatch->notify, packet->bytes, packet->size);
 	if (err == -EPROTO)
 		reply_bad(dispatch, "a malformed notification", 0);
-	else if (err && log_allow(&dispatch->complaints, dispatch->name))
+	else if (err && log_allow(&dispatch->complaints, dispatch->name, "notification"))
 		log_error("%s: incarnation %u: notification %d is lost: %s", dispatch->name, dispatch->incarnation,
 			  header->error, strerror(-err));
 }
@@ -189,7 +189,7 @@ static void reply_take(struct dispatch *dispatch, const struct packet *packet)
 	why = packet->truncated ? "longer than any reply" : relay_reply_check(&r->bounds, packet->bytes, packet->size);
 	if (why) {
 		atomic_fetch_add_explicit(&dispatch->stats->bad_replies, 1, memory_order_relaxed);
-		if (log_allow(&dispatch->complaints, dispatch->name))
+		if (log_allow(&dispatch->complaints, dispatch->name, why))
 			log_error("%s: incarnation %u: malformed reply to %s, unique %llu: %s; answered EIO",
 				  dispatch->name, dispatch->incarnation, dispatch_opcode_name(r->opcode),
 				  (unsigned long long)r->unique, why);

@@ -105,16 +105,18 @@ void log_write(enum log_level level, const char *format, ...)
 	errno = saved;
 }
 
-bool log_allow(struct log_limit *limit, const char *what)
+bool log_allow(struct log_limit *limit, const char *whose, const char *kind)
 {
+	unsigned *count = kind == limit->kind ? &limit->lines : &limit->changes;
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	if ((uint64_t)now.tv_sec != limit->second) {
 		if (limit->lines > LOG_LIMIT_PER_SECOND)
-			log_warning("%s: %u more such lines in one second", what, limit->lines - LOG_LIMIT_PER_SECOND);
+			log_warning("%s: %u more such lines in one second", whose, limit->lines - LOG_LIMIT_PER_SECOND);
 		limit->second = (uint64_t)now.tv_sec;
-		limit->lines = 0;
+		limit->lines = limit->changes = 0;
 	}
-	return ++limit->lines <= LOG_LIMIT_PER_SECOND;
+	limit->kind = kind;
+	return ++*count <= LOG_LIMIT_PER_SECOND;
 }

@@ -31,11 +31,17 @@ void log_write(enum log_level level, const char *format, ...) __attribute__((for
 /* Zero at first; of one thread. */
 struct log_limit {
 	uint64_t second;
-	unsigned lines;
+	unsigned lines;	  /* in this second, of the kind that came before */
+	unsigned changes; /* and those of another kind than the one before */
+	const char *kind;
 };
 
-/* Whether one more may be logged now.  Those that may not are counted, and told of later as `what`'s. */
-bool log_allow(struct log_limit *limit, const char *what);
+/*
+ * Whether one more may be logged now.  Those that may not are counted, and told of
+ * later as `whose`.  kind is a literal: a line that follows one of another kind is not
+ * kept back by a flood of that.
+ */
+bool log_allow(struct log_limit *limit, const char *whose, const char *kind);
 
 #define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)

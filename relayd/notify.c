@@ -61,7 +61,7 @@ static void *notifier(void *arg)
 		pthread_mutex_unlock(&notify->lock);
 		/* ENOENT: the kernel does not know the node or the name, and needs not. */
 		if (write(notify->fd, n->bytes, n->size) < 0 && errno != ENOENT && errno != ENODEV &&
-		    log_allow(&notify->refused, notify->name))
+		    log_allow(&notify->refused, notify->name, "refused"))
 			log_warning("%s: the kernel refused notification %d: %s", notify->name,
 				    ((struct fuse_out_header *)(void *)n->bytes)->error, strerror(errno));
 		free(n);

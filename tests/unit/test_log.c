@@ -100,8 +100,19 @@ Test(log, what_others_cause_is_limited)
 	unsigned allowed = 0;
 
 	for (unsigned i = 0; i < 1000; i++)
-		allowed += log_allow(&limit, "test");
+		allowed += log_allow(&limit, "test", "flood");
 	/* It may have been two seconds. */
 	cr_expect_geq(allowed, LOG_LIMIT_PER_SECOND);
+	cr_expect_leq(allowed, 2 * LOG_LIMIT_PER_SECOND);
+	cr_expect(log_allow(&limit, "test", "another kind"), "a flood does not keep back what is not of it");
+}
+
+Test(log, kinds_in_turn_are_limited_too)
+{
+	struct log_limit limit = {0};
+	unsigned allowed = 0;
+
+	for (unsigned i = 0; i < 1000; i++)
+		allowed += log_allow(&limit, "test", i % 2 ? "one" : "other");
 	cr_expect_leq(allowed, 2 * LOG_LIMIT_PER_SECOND);
 }
