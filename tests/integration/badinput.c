@@ -39,7 +39,6 @@ static const struct badness badnesses[] = {
 	{"error-huge", EIO, "malformed reply to LOOKUP", 0},
 	{"wrong-unique", ENOENT, "a reply to nothing", 0},
 	{"duplicate", ENOENT, "a reply to nothing", 0},
-	{"many-replies", ENOENT, "a reply to nothing", 0},
 	{"second-init", ENOENT, "second reply to INIT", 0},
 	{"interrupt-reply", ENOENT, NULL, 0},
 	{"unknown-notification", ENOENT, "notification", 0},
@@ -53,6 +52,8 @@ static const struct badness badnesses[] = {
 	{"other-version", ENOENT, "a HELLO of another version", 1},
 	{"leave", ENOENT, "exited with status 0", 1},
 	{"close-channel", ENOENT, "was killed by signal 9", 1},
+	/* The log names the first of them only; so nothing else is to be found in it after this. */
+	{"many-replies", ENOENT, "a reply to nothing", 0},
 };
 
 /* The log is looked at from here on, so that each cause is named anew. */
