@@ -355,7 +355,8 @@ int mount_unmount(struct mount *mount, bool force)
 	return unmount_begin(mount, force ? SESSION_UNMOUNT_LAZY : SESSION_UNMOUNT);
 }
 
-int mount_abort(struct mount *mount)
+/* What is open fails, and so does what an unmount that has begun waits for. */
+static int mount_abort(struct mount *mount)
 {
 	if (!mount->unmounting)
 		return unmount_begin(mount, SESSION_UNMOUNT_ABORT);

@@ -90,13 +90,7 @@ int mount_restart(struct mount *mount);
  */
 int mount_unmount(struct mount *mount, bool force);
 
-/*
- * Unmounts now: what is open fails, and so does what an unmount that has begun waits
- * for.  Returns 0 when that has begun, or a negative errno.
- */
-int mount_abort(struct mount *mount);
-
-/* Unmounts, and if it is in use mount_abort()s; a second call does so at once. */
+/* Unmounts, and if it is in use makes what is open fail; a second call does so at once. */
 int mount_end(struct mount *mount);
 
 void mount_status(const struct mount *mount, struct mount_status *out);

@@ -4,8 +4,9 @@
  * An action does what the event asks in that state and returns the next state.
  * An event that a state has no row for is none of its business.  Whatever a
  * backend does, it ends up in DIED: there is one way out of every life, and the
- * next one begins only when the process is certainly gone (pidfd), so that two
- * incarnations never work on one store.
+ * next one begins only when the process is certainly gone (pidfd; for one that
+ * attached by itself, the end of its channel: life_over()), so that two incarnations
+ * never work on one store.
  */
 #include "supervisor.h"
 
