@@ -31,6 +31,7 @@ struct session {
 	/* What the kernel was answered, once `agreed`. */
 	struct fuse_init_out answer;
 	bool agreed;
+	bool native; /* with `agreed`: backends are linked with librelay, and see the kernel's own ids */
 };
 
 /* The exit status (daemon.h) that goes with a failure is in *status. */
@@ -85,9 +86,12 @@ uint32_t session_init_request(const struct session *session, uint64_t unique, vo
 
 /*
  * Takes a backend's answer to INIT.  The first one is clamped and sent to the
- * kernel; a later one must agree with it in everything that the kernel goes by.
+ * kernel; a later one must agree with it in everything that the kernel goes by, and
+ * be of the same kind: `native` is a backend linked with librelay, which keeps its ids
+ * from one life to the next.
  * Returns 0, or -EPROTO with a sentence in why.
  */
-int session_init_answer(struct session *session, const void *reply, uint32_t size, char *why, size_t why_size);
+int session_init_answer(struct session *session, const void *reply, uint32_t size, bool native, char *why,
+			size_t why_size);
 
 #endif

@@ -72,21 +72,30 @@ uint32_t session_init_request(const struct session *session, uint64_t unique, vo
 	return session->init_size;
 }
 
+/*
+ * libfuse sends a reply by splice(2): 16 pages make one packet, of which the header
+ * takes one and data that begin in the midst of a page one more.
+ */
+#define PAGES_TRANSLATED (RELAY_MAX_PAGES - 2)
+
 /* What the kernel is told for this answer. */
-static void answer_clamp(const struct session *session, const struct fuse_init_out *reply, struct fuse_init_out *out)
+static void answer_clamp(const struct session *session, const struct fuse_init_out *reply, bool native,
+			 struct fuse_init_out *out)
 {
+	const uint32_t pages = native ? RELAY_MAX_PAGES : PAGES_TRANSLATED;
+	const uint32_t data = native ? RELAY_MAX_DATA : PAGES_TRANSLATED * 4096u;
 	uint64_t flags = flags_of(reply->flags, reply->flags2) & offered(session);
 
 	*out = *reply;
 	if (out->minor > RELAY_FUSE_MINOR)
 		out->minor = RELAY_FUSE_MINOR;
 	/* No request or reply may outgrow a slot and a packet, whatever the kernel's default. */
-	if (out->max_write > RELAY_MAX_DATA)
-		out->max_write = RELAY_MAX_DATA;
+	if (out->max_write > data)
+		out->max_write = data;
 	if (out->max_write < FUSE_MIN_READ_BUFFER / 2)
 		out->max_write = FUSE_MIN_READ_BUFFER / 2;
-	if (!(flags & FUSE_MAX_PAGES) || out->max_pages == 0 || out->max_pages > RELAY_MAX_PAGES)
-		out->max_pages = RELAY_MAX_PAGES;
+	if (!(flags & FUSE_MAX_PAGES) || out->max_pages == 0 || out->max_pages > pages)
+		out->max_pages = (uint16_t)pages;
 	flags |= FUSE_MAX_PAGES | (offered(session) & (FUSE_HAS_RESEND | FUSE_INIT_EXT));
 	out->flags = (uint32_t)flags;
 	out->flags2 = flags & FUSE_INIT_EXT ? (uint32_t)(flags >> 32) : 0;
@@ -159,7 +168,8 @@ static int answer_take(const void *reply, uint32_t size, struct fuse_init_out *o
 	return 0;
 }
 
-int session_init_answer(struct session *session, const void *reply, uint32_t size, char *why, size_t why_size)
+int session_init_answer(struct session *session, const void *reply, uint32_t size, bool native, char *why,
+			size_t why_size)
 {
 	struct fuse_init_out out, clamped;
 	int err;
@@ -167,10 +177,16 @@ int session_init_answer(struct session *session, const void *reply, uint32_t siz
 	err = answer_take(reply, size, &out, why, why_size);
 	if (err)
 		return err;
-	answer_clamp(session, &out, &clamped);
+	answer_clamp(session, &out, native, &clamped);
+	if (session->agreed && session->native != native) {
+		snprintf(why, why_size, "INIT: this backend is %slinked with librelay, and the first one was %s",
+			 native ? "" : "not ", native ? "not" : "linked with it");
+		return -EPROTO;
+	}
 	if (session->agreed)
 		return answer_compare(&session->answer, &clamped, why, why_size);
 	session->answer = clamped;
+	session->native = native;
 	err = answer_send(session);
 	if (err) {
 		snprintf(why, why_size, "INIT: the kernel did not take the answer: %s", strerror(-err));

@@ -536,7 +536,8 @@ void supervisor_event(struct supervisor *s, enum supervisor_event event)
 static void on_init_answered(struct supervisor *s)
 {
 	const struct dispatch *d = s->dispatch;
-	int err = session_init_answer(s->session, d->init_reply, d->init_reply_size, s->problem, sizeof(s->problem));
+	int err = session_init_answer(s->session, d->init_reply, d->init_reply_size, atomic_load(&d->librelay),
+				      s->problem, sizeof(s->problem));
 
 	supervisor_event(s, err ? SUPERVISOR_REFUSED : SUPERVISOR_READY);
 }

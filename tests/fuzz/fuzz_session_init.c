@@ -30,7 +30,7 @@ static int answer(struct session *session, const uint8_t *data, size_t size)
 		return -1;
 	if (size)
 		memcpy(copy, data, size);
-	err = session_init_answer(session, copy, (uint32_t)size, why, sizeof(why));
+	err = session_init_answer(session, copy, (uint32_t)size, true, why, sizeof(why));
 	if (err > 0 || (err && !*why) || !memchr(why, '\0', sizeof(why)))
 		abort();
 	free(copy);

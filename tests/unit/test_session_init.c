@@ -58,6 +58,9 @@ static struct fuse_init_out wish(uint64_t flags)
 	};
 }
 
+/* Whether the backend is linked with librelay. */
+static bool native = true;
+
 /* The first `size` bytes of an answer. */
 static int answer_cut(const struct fuse_init_out *out, uint32_t size)
 {
@@ -67,7 +70,7 @@ static int answer_cut(const struct fuse_init_out *out, uint32_t size)
 	} reply = {.header = {.len = (uint32_t)sizeof(reply.header) + size, .unique = 4}, .out = *out};
 
 	why[0] = '\0';
-	return session_init_answer(&session, &reply, reply.header.len, why, sizeof(why));
+	return session_init_answer(&session, &reply, reply.header.len, native, why, sizeof(why));
 }
 
 static int answer(struct fuse_init_out out)
@@ -206,15 +209,15 @@ Test(session_init, what_is_no_answer_is_refused)
 	cr_expect_eq(answer(out), -EPROTO);
 	cr_expect(strstr(why, "7.11"), "%s", why);
 	for (uint32_t size = 0; size < sizeof(header); size++)
-		cr_expect_eq(session_init_answer(&session, &header, size, why, sizeof(why)), -EPROTO);
+		cr_expect_eq(session_init_answer(&session, &header, size, true, why, sizeof(why)), -EPROTO);
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
 		header.error = errors[i];
 		why[0] = '\0';
-		cr_expect_eq(session_init_answer(&session, &header, sizeof(header), why, sizeof(why)), -EPROTO);
+		cr_expect_eq(session_init_answer(&session, &header, sizeof(header), true, why, sizeof(why)), -EPROTO);
 		cr_expect_neq(why[0], '\0');
 	}
 	header = (struct fuse_out_header){.len = 17};
-	cr_expect_eq(session_init_answer(&session, &header, sizeof(header), why, sizeof(why)), -EPROTO);
+	cr_expect_eq(session_init_answer(&session, &header, sizeof(header), true, why, sizeof(why)), -EPROTO);
 	cr_expect(fake_kernel_quiet(&kernel));
 	cr_expect_not(session.agreed);
 }
@@ -257,4 +260,18 @@ Test(session_init, a_kernel_that_is_gone_is_told_as_a_reason)
 	cr_expect(strstr(why, "kernel"), "%s", why);
 	cr_expect_not(session.agreed);
 	cr_assert_eq(fake_kernel_init(&kernel), 0);
+}
+
+Test(session_init, translated_replies_fit_a_packet)
+{
+	struct fuse_init_out out;
+
+	native = false;
+	cr_assert_eq(answer(wish(ALL)), 0, "%s", why);
+	out = told();
+	cr_expect_eq(out.max_pages, RELAY_MAX_PAGES - 2);
+	cr_expect_eq(out.max_write, (RELAY_MAX_PAGES - 2) * 4096u);
+	native = true;
+	cr_expect_eq(answer(wish(ALL)), -EPROTO);
+	cr_expect(strstr(why, "linked with librelay") != NULL, "%s", why);
 }
