@@ -13,7 +13,7 @@
 /* The kernel refuses errors outside this range (fs/fuse/dev.c). */
 #define ERROR_MIN (-511)
 
-#define ROW(NAME, handler, shape_, in_, reply_, reply_size_, size_at_, redo_, flags_)                                  \
+#define ROW(NAME, handler, shape_, in_, reply_, reply_size_, size_at_, redo_, flags_, ...)                             \
 	[FUSE_##NAME] = {                                                                                              \
 		.name = #NAME,                                                                                         \
 		.shape = RELAY_SHAPE_##shape_,                                                                         \
@@ -23,6 +23,7 @@
 		.size_at = (size_at_),                                                                                 \
 		.redo = RELAY_REDO_##redo_,                                                                            \
 		.flags = (flags_),                                                                                     \
+		.ids = {__VA_ARGS__},                                                                                  \
 	},
 
 static const struct relay_op ops[RELAY_OPCODE_MAX] = {RELAY_OPCODES(ROW)};

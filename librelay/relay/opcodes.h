@@ -53,7 +53,32 @@ enum relay_op_flags {
 	RELAY_OP_FORCED = 1 << 5,   /* the kernel sends it for a dying task too, and waits */
 	RELAY_OP_UNWAITED = 1 << 7, /* the kernel sends it for nobody who waits */
 	RELAY_OP_OWN = 1 << 6,	    /* relayd answers it, no backend sees it */
+	RELAY_OP_ATTR = 1 << 8,	    /* reply begins with a fuse_attr_out */
+	RELAY_OP_STATX = 1 << 9,    /* reply begins with a fuse_statx_out */
+	RELAY_OP_DIRENTS = 1 << 10, /* reply is fuse_dirent records */
+	RELAY_OP_RENAMES = 1 << 11, /* takes a name from an inode */
+	RELAY_OP_CLOSES = 1 << 12,  /* the end of the open file that it names */
+	RELAY_OP_WRITES = 1 << 13,  /* changes the size or the times of its nodes */
+	RELAY_OP_LOCKS = 1 << 14,   /* its answer depends on the locks that are set */
 };
+
+/*
+ * What the fixed part holds, besides the header's nodeid, that relayd translates for a
+ * backend that isn't linked with librelay.
+ */
+enum relay_id_kind {
+	RELAY_ID_NONE,
+	RELAY_ID_NODE,	 /* a u64: a nodeid */
+	RELAY_ID_FH,	 /* a u64: an open file, of the header's node or of the NODE before it */
+	RELAY_ID_OFLAGS, /* a u32: flags of open(2) */
+};
+
+struct relay_id {
+	uint8_t kind; /* enum relay_id_kind */
+	uint8_t at;   /* offset within `in` */
+	uint8_t bit;  /* there only if the u32 at offset 0 has one of these bits; 0: always */
+};
+#define RELAY_IDS_MAX 3
 
 struct relay_op {
 	const char *name; /* "MKDIR"; NULL: the protocol has no such opcode */
@@ -64,82 +89,122 @@ struct relay_op {
 	uint32_t size_at; /* offset within `in` of the reply's size limit */
 	enum relay_redo redo;
 	unsigned flags;
+	struct relay_id ids[RELAY_IDS_MAX]; /* RELAY_ID_NONE ends them */
 };
 
+/* What a row's ids are made of. */
+#define RELAY_NO_IDS {RELAY_ID_NONE, 0, 0}
+#define RELAY_FH(type) {RELAY_ID_FH, offsetof(struct type, fh), 0}
+#define RELAY_FH_IF(type, bits) {RELAY_ID_FH, offsetof(struct type, fh), bits}
+#define RELAY_AT(kind, type, member) {RELAY_ID_##kind, offsetof(struct type, member), 0}
+
 /*
- * X(NAME, handler, shape, in_size, reply, reply_size, size_at, redo, flags)
+ * X(NAME, handler, shape, in_size, reply, reply_size, size_at, redo, flags, ids...)
  *
  * handler is the member of struct relay_ops (relay/relay.h), which is given the
  * parts of the request that the shape names.
  */
 /* clang-format off */
-#define RELAY_OPCODES_HANDLED(X)                                                                                       \
-	X(LOOKUP, lookup, NAME, 0, FIXED, sizeof(struct fuse_entry_out), 0, REPEAT, RELAY_OP_ENTRY)                     \
-	X(GETATTR, getattr, IN, sizeof(struct fuse_getattr_in), FIXED, sizeof(struct fuse_attr_out), 0, REPEAT, 0)      \
-	X(SETATTR, setattr, IN, sizeof(struct fuse_setattr_in), FIXED, sizeof(struct fuse_attr_out), 0, REPEAT, 0)      \
-	X(READLINK, readlink, NONE, 0, PATH, 0, 0, REPEAT, 0)                                                           \
-	X(SYMLINK, symlink, NAME_NAME, 0, FIXED, sizeof(struct fuse_entry_out), 0, PRESTATE, RELAY_OP_ENTRY)            \
-	X(MKNOD, mknod, IN_NAME, sizeof(struct fuse_mknod_in), FIXED, sizeof(struct fuse_entry_out), 0, PRESTATE,       \
-	  RELAY_OP_ENTRY)                                                                                               \
-	X(MKDIR, mkdir, IN_NAME, sizeof(struct fuse_mkdir_in), FIXED, sizeof(struct fuse_entry_out), 0, PRESTATE,       \
-	  RELAY_OP_ENTRY)                                                                                               \
-	X(UNLINK, unlink, NAME, 0, FIXED, 0, 0, PRESTATE, 0)                                                            \
-	X(RMDIR, rmdir, NAME, 0, FIXED, 0, 0, PRESTATE, 0)                                                              \
-	X(RENAME, rename, IN_NAME_NAME, sizeof(struct fuse_rename_in), FIXED, 0, 0, PRESTATE, 0)                        \
-	X(LINK, link, IN_NAME, sizeof(struct fuse_link_in), FIXED, sizeof(struct fuse_entry_out), 0, PRESTATE,          \
-	  RELAY_OP_ENTRY)                                                                                               \
-	X(OPEN, open, IN, sizeof(struct fuse_open_in), FIXED, sizeof(struct fuse_open_out), 0, REPEAT, RELAY_OP_OPENS)  \
-	X(READ, read, IN, sizeof(struct fuse_read_in), SIZED, 0, offsetof(struct fuse_read_in, size), REPEAT, 0)        \
-	X(WRITE, write, IN_DATA, sizeof(struct fuse_write_in), FIXED, sizeof(struct fuse_write_out), 0, REPEAT, 0)      \
-	X(STATFS, statfs, NONE, 0, FIXED, sizeof(struct fuse_statfs_out), 0, REPEAT, 0)                                 \
-	X(RELEASE, release, IN, sizeof(struct fuse_release_in), FIXED, 0, 0, REPEAT, RELAY_OP_UNWAITED)                   \
-	X(FSYNC, fsync, IN, sizeof(struct fuse_fsync_in), FIXED, 0, 0, REPEAT, 0)                                       \
-	X(SETXATTR, setxattr, IN_NAME_DATA, FUSE_COMPAT_SETXATTR_IN_SIZE, FIXED, 0, 0, PRESTATE, 0)                     \
-	X(GETXATTR, getxattr, IN_NAME, sizeof(struct fuse_getxattr_in), XATTR, 0,                                       \
-	  offsetof(struct fuse_getxattr_in, size), REPEAT, 0)                                                           \
-	X(LISTXATTR, listxattr, IN, sizeof(struct fuse_getxattr_in), XATTR, 0, offsetof(struct fuse_getxattr_in, size), \
-	  REPEAT, 0)                                                                                                    \
-	X(REMOVEXATTR, removexattr, NAME, 0, FIXED, 0, 0, PRESTATE, 0)                                                  \
-	X(FLUSH, flush, IN, sizeof(struct fuse_flush_in), FIXED, 0, 0, REPEAT, RELAY_OP_FORCED)                         \
-	X(OPENDIR, opendir, IN, sizeof(struct fuse_open_in), FIXED, sizeof(struct fuse_open_out), 0, REPEAT,            \
-	  RELAY_OP_OPENS | RELAY_OP_OPENS_DIR)                                                                          \
-	X(READDIR, readdir, IN, sizeof(struct fuse_read_in), SIZED, 0, offsetof(struct fuse_read_in, size), REPEAT, 0)  \
-	X(RELEASEDIR, releasedir, IN, sizeof(struct fuse_release_in), FIXED, 0, 0, REPEAT, RELAY_OP_UNWAITED)             \
-	X(FSYNCDIR, fsyncdir, IN, sizeof(struct fuse_fsync_in), FIXED, 0, 0, REPEAT, 0)                                 \
-	X(GETLK, getlk, IN, sizeof(struct fuse_lk_in), FIXED, sizeof(struct fuse_lk_out), 0, REPEAT, 0)                 \
-	X(SETLK, setlk, IN, sizeof(struct fuse_lk_in), FIXED, 0, 0, REPEAT, 0)                                          \
-	X(SETLKW, setlkw, IN, sizeof(struct fuse_lk_in), FIXED, 0, 0, REPEAT, RELAY_OP_WAITS)                           \
-	X(ACCESS, access, IN, sizeof(struct fuse_access_in), FIXED, 0, 0, REPEAT, 0)                                    \
-	X(CREATE, create, IN_NAME, sizeof(struct fuse_create_in), FIXED,                                                \
-	  sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out), 0, PRESTATE, RELAY_OP_ENTRY | RELAY_OP_OPENS)   \
-	X(BMAP, bmap, IN, sizeof(struct fuse_bmap_in), FIXED, sizeof(struct fuse_bmap_out), 0, REPEAT, 0)               \
-	X(DESTROY, destroy, NONE, 0, FIXED, 0, 0, REPEAT, RELAY_OP_OWN | RELAY_OP_FORCED)                               \
-	X(IOCTL, ioctl, IN_DATA, sizeof(struct fuse_ioctl_in), IOCTL, 0, offsetof(struct fuse_ioctl_in, out_size),      \
-	  REPEAT, 0)                                                                                                    \
-	X(POLL, poll, IN, sizeof(struct fuse_poll_in), FIXED, sizeof(struct fuse_poll_out), 0, REPEAT, 0)               \
-	X(NOTIFY_REPLY, notify_reply, IN_DATA, sizeof(struct fuse_notify_retrieve_in), NEVER, 0, 0, REPEAT, 0)          \
-	X(FALLOCATE, fallocate, IN, sizeof(struct fuse_fallocate_in), FIXED, 0, 0, PRESTATE, 0)                         \
-	X(READDIRPLUS, readdirplus, IN, sizeof(struct fuse_read_in), SIZED, 0, offsetof(struct fuse_read_in, size),     \
-	  REPEAT, RELAY_OP_ENTRIES)                                                                                     \
-	X(RENAME2, rename2, IN_NAME_NAME, sizeof(struct fuse_rename2_in), FIXED, 0, 0, PRESTATE, 0)                     \
-	X(LSEEK, lseek, IN, sizeof(struct fuse_lseek_in), FIXED, sizeof(struct fuse_lseek_out), 0, REPEAT, 0)           \
-	X(COPY_FILE_RANGE, copy_file_range, IN, sizeof(struct fuse_copy_file_range_in), FIXED,                          \
-	  sizeof(struct fuse_write_out), 0, REPEAT, 0)                                                                  \
-	X(SETUPMAPPING, setupmapping, IN, sizeof(struct fuse_setupmapping_in), FIXED, 0, 0, REPEAT, 0)                  \
-	X(REMOVEMAPPING, removemapping, IN_DATA, sizeof(struct fuse_removemapping_in), FIXED, 0, 0, REPEAT, 0)          \
-	X(SYNCFS, syncfs, IN, sizeof(struct fuse_syncfs_in), FIXED, 0, 0, REPEAT, 0)                                    \
-	X(TMPFILE, tmpfile, IN_NAME, sizeof(struct fuse_create_in), FIXED,                                              \
-	  sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out), 0, REPEAT, RELAY_OP_ENTRY | RELAY_OP_OPENS)     \
-	X(STATX, statx, IN, sizeof(struct fuse_statx_in), FIXED, sizeof(struct fuse_statx_out), 0, REPEAT, 0)           \
-	X(COPY_FILE_RANGE_64, copy_file_range_64, IN, sizeof(struct fuse_copy_file_range_in), FIXED,                    \
-	  sizeof(struct fuse_copy_file_range_out), 0, REPEAT, 0)
+#define RELAY_OPCODES_HANDLED(X)										\
+	X(LOOKUP, lookup, NAME, 0, FIXED, sizeof(struct fuse_entry_out), 0, REPEAT, RELAY_OP_ENTRY,		\
+	  RELAY_NO_IDS)												\
+	X(GETATTR, getattr, IN, sizeof(struct fuse_getattr_in), FIXED, sizeof(struct fuse_attr_out), 0,		\
+	  REPEAT, RELAY_OP_ATTR, RELAY_FH_IF(fuse_getattr_in, FUSE_GETATTR_FH))					\
+	X(SETATTR, setattr, IN, sizeof(struct fuse_setattr_in), FIXED, sizeof(struct fuse_attr_out), 0,		\
+	  REPEAT, RELAY_OP_ATTR | RELAY_OP_WRITES, RELAY_FH_IF(fuse_setattr_in, FATTR_FH))			\
+	X(READLINK, readlink, NONE, 0, PATH, 0, 0, REPEAT, 0, RELAY_NO_IDS)					\
+	X(SYMLINK, symlink, NAME_NAME, 0, FIXED, sizeof(struct fuse_entry_out), 0, PRESTATE, RELAY_OP_ENTRY,	\
+	  RELAY_NO_IDS)												\
+	X(MKNOD, mknod, IN_NAME, sizeof(struct fuse_mknod_in), FIXED, sizeof(struct fuse_entry_out), 0,		\
+	  PRESTATE, RELAY_OP_ENTRY, RELAY_NO_IDS)								\
+	X(MKDIR, mkdir, IN_NAME, sizeof(struct fuse_mkdir_in), FIXED, sizeof(struct fuse_entry_out), 0,		\
+	  PRESTATE, RELAY_OP_ENTRY, RELAY_NO_IDS)								\
+	X(UNLINK, unlink, NAME, 0, FIXED, 0, 0, PRESTATE, RELAY_OP_RENAMES, RELAY_NO_IDS)			\
+	X(RMDIR, rmdir, NAME, 0, FIXED, 0, 0, PRESTATE, RELAY_OP_RENAMES, RELAY_NO_IDS)				\
+	X(RENAME, rename, IN_NAME_NAME, sizeof(struct fuse_rename_in), FIXED, 0, 0, PRESTATE,			\
+	  RELAY_OP_RENAMES, RELAY_AT(NODE, fuse_rename_in, newdir))						\
+	X(LINK, link, IN_NAME, sizeof(struct fuse_link_in), FIXED, sizeof(struct fuse_entry_out), 0,		\
+	  PRESTATE, RELAY_OP_ENTRY, RELAY_AT(NODE, fuse_link_in, oldnodeid))					\
+	X(OPEN, open, IN, sizeof(struct fuse_open_in), FIXED, sizeof(struct fuse_open_out), 0, REPEAT,		\
+	  RELAY_OP_OPENS, RELAY_AT(OFLAGS, fuse_open_in, flags))						\
+	X(READ, read, IN, sizeof(struct fuse_read_in), SIZED, 0, offsetof(struct fuse_read_in, size),		\
+	  REPEAT, 0, RELAY_FH(fuse_read_in))									\
+	X(WRITE, write, IN_DATA, sizeof(struct fuse_write_in), FIXED, sizeof(struct fuse_write_out), 0,		\
+	  REPEAT, RELAY_OP_WRITES, RELAY_FH(fuse_write_in), RELAY_AT(OFLAGS, fuse_write_in, flags))		\
+	X(STATFS, statfs, NONE, 0, FIXED, sizeof(struct fuse_statfs_out), 0, REPEAT, 0, RELAY_NO_IDS)		\
+	X(RELEASE, release, IN, sizeof(struct fuse_release_in), FIXED, 0, 0, REPEAT,				\
+	  RELAY_OP_UNWAITED | RELAY_OP_CLOSES, RELAY_FH(fuse_release_in))					\
+	X(FSYNC, fsync, IN, sizeof(struct fuse_fsync_in), FIXED, 0, 0, REPEAT, 0, RELAY_FH(fuse_fsync_in))	\
+	X(SETXATTR, setxattr, IN_NAME_DATA, FUSE_COMPAT_SETXATTR_IN_SIZE, FIXED, 0, 0, PRESTATE, 0,		\
+	  RELAY_NO_IDS)												\
+	X(GETXATTR, getxattr, IN_NAME, sizeof(struct fuse_getxattr_in), XATTR, 0,				\
+	  offsetof(struct fuse_getxattr_in, size), REPEAT, 0, RELAY_NO_IDS)					\
+	X(LISTXATTR, listxattr, IN, sizeof(struct fuse_getxattr_in), XATTR, 0,					\
+	  offsetof(struct fuse_getxattr_in, size), REPEAT, 0, RELAY_NO_IDS)					\
+	X(REMOVEXATTR, removexattr, NAME, 0, FIXED, 0, 0, PRESTATE, 0, RELAY_NO_IDS)				\
+	X(FLUSH, flush, IN, sizeof(struct fuse_flush_in), FIXED, 0, 0, REPEAT, RELAY_OP_FORCED,			\
+	  RELAY_FH(fuse_flush_in))										\
+	X(OPENDIR, opendir, IN, sizeof(struct fuse_open_in), FIXED, sizeof(struct fuse_open_out), 0, REPEAT,	\
+	  RELAY_OP_OPENS | RELAY_OP_OPENS_DIR, RELAY_NO_IDS)							\
+	X(READDIR, readdir, IN, sizeof(struct fuse_read_in), SIZED, 0, offsetof(struct fuse_read_in, size),	\
+	  REPEAT, RELAY_OP_DIRENTS, RELAY_FH(fuse_read_in))							\
+	X(RELEASEDIR, releasedir, IN, sizeof(struct fuse_release_in), FIXED, 0, 0, REPEAT,			\
+	  RELAY_OP_UNWAITED | RELAY_OP_CLOSES, RELAY_FH(fuse_release_in))					\
+	X(FSYNCDIR, fsyncdir, IN, sizeof(struct fuse_fsync_in), FIXED, 0, 0, REPEAT, 0,				\
+	  RELAY_FH(fuse_fsync_in))										\
+	X(GETLK, getlk, IN, sizeof(struct fuse_lk_in), FIXED, sizeof(struct fuse_lk_out), 0, REPEAT,		\
+	  RELAY_OP_LOCKS, RELAY_FH(fuse_lk_in))									\
+	X(SETLK, setlk, IN, sizeof(struct fuse_lk_in), FIXED, 0, 0, REPEAT, RELAY_OP_LOCKS,			\
+	  RELAY_FH(fuse_lk_in))											\
+	X(SETLKW, setlkw, IN, sizeof(struct fuse_lk_in), FIXED, 0, 0, REPEAT,					\
+	  RELAY_OP_WAITS | RELAY_OP_LOCKS, RELAY_FH(fuse_lk_in))						\
+	X(ACCESS, access, IN, sizeof(struct fuse_access_in), FIXED, 0, 0, REPEAT, 0, RELAY_NO_IDS)		\
+	X(CREATE, create, IN_NAME, sizeof(struct fuse_create_in), FIXED,					\
+	  sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out), 0, PRESTATE,				\
+	  RELAY_OP_ENTRY | RELAY_OP_OPENS, RELAY_AT(OFLAGS, fuse_create_in, flags))				\
+	X(BMAP, bmap, IN, sizeof(struct fuse_bmap_in), FIXED, sizeof(struct fuse_bmap_out), 0, REPEAT, 0,	\
+	  RELAY_NO_IDS)												\
+	X(DESTROY, destroy, NONE, 0, FIXED, 0, 0, REPEAT, RELAY_OP_OWN | RELAY_OP_FORCED, RELAY_NO_IDS)		\
+	X(IOCTL, ioctl, IN_DATA, sizeof(struct fuse_ioctl_in), IOCTL, 0,					\
+	  offsetof(struct fuse_ioctl_in, out_size), REPEAT, RELAY_OP_WRITES, RELAY_FH(fuse_ioctl_in))		\
+	X(POLL, poll, IN, sizeof(struct fuse_poll_in), FIXED, sizeof(struct fuse_poll_out), 0, REPEAT, 0,	\
+	  RELAY_FH(fuse_poll_in))										\
+	X(NOTIFY_REPLY, notify_reply, IN_DATA, sizeof(struct fuse_notify_retrieve_in), NEVER, 0, 0, REPEAT,	\
+	  0, RELAY_NO_IDS)											\
+	X(FALLOCATE, fallocate, IN, sizeof(struct fuse_fallocate_in), FIXED, 0, 0, PRESTATE,			\
+	  RELAY_OP_WRITES, RELAY_FH(fuse_fallocate_in))								\
+	X(READDIRPLUS, readdirplus, IN, sizeof(struct fuse_read_in), SIZED, 0,					\
+	  offsetof(struct fuse_read_in, size), REPEAT, RELAY_OP_ENTRIES, RELAY_FH(fuse_read_in))		\
+	X(RENAME2, rename2, IN_NAME_NAME, sizeof(struct fuse_rename2_in), FIXED, 0, 0, PRESTATE,		\
+	  RELAY_OP_RENAMES, RELAY_AT(NODE, fuse_rename2_in, newdir))						\
+	X(LSEEK, lseek, IN, sizeof(struct fuse_lseek_in), FIXED, sizeof(struct fuse_lseek_out), 0, REPEAT,	\
+	  0, RELAY_FH(fuse_lseek_in))										\
+	X(COPY_FILE_RANGE, copy_file_range, IN, sizeof(struct fuse_copy_file_range_in), FIXED,			\
+	  sizeof(struct fuse_write_out), 0, REPEAT, RELAY_OP_WRITES,						\
+	  RELAY_AT(FH, fuse_copy_file_range_in, fh_in), RELAY_AT(NODE, fuse_copy_file_range_in, nodeid_out),	\
+	  RELAY_AT(FH, fuse_copy_file_range_in, fh_out))							\
+	X(SETUPMAPPING, setupmapping, IN, sizeof(struct fuse_setupmapping_in), FIXED, 0, 0, REPEAT, 0,		\
+	  RELAY_FH(fuse_setupmapping_in))									\
+	X(REMOVEMAPPING, removemapping, IN_DATA, sizeof(struct fuse_removemapping_in), FIXED, 0, 0, REPEAT,	\
+	  0, RELAY_NO_IDS)											\
+	X(SYNCFS, syncfs, IN, sizeof(struct fuse_syncfs_in), FIXED, 0, 0, REPEAT, 0, RELAY_NO_IDS)		\
+	X(TMPFILE, tmpfile, IN_NAME, sizeof(struct fuse_create_in), FIXED,					\
+	  sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out), 0, REPEAT,				\
+	  RELAY_OP_ENTRY | RELAY_OP_OPENS, RELAY_AT(OFLAGS, fuse_create_in, flags))				\
+	X(STATX, statx, IN, sizeof(struct fuse_statx_in), FIXED, sizeof(struct fuse_statx_out), 0, REPEAT,	\
+	  RELAY_OP_STATX, RELAY_FH_IF(fuse_statx_in, FUSE_GETATTR_FH))						\
+	X(COPY_FILE_RANGE_64, copy_file_range_64, IN, sizeof(struct fuse_copy_file_range_in), FIXED,		\
+	  sizeof(struct fuse_copy_file_range_out), 0, REPEAT, RELAY_OP_WRITES,					\
+	  RELAY_AT(FH, fuse_copy_file_range_in, fh_in), RELAY_AT(NODE, fuse_copy_file_range_in, nodeid_out),	\
+	  RELAY_AT(FH, fuse_copy_file_range_in, fh_out))
 
 /* Those whose handler is called in another way, or that have none (librelay/serve_*.c). */
-#define RELAY_OPCODES_LIBRARY(X)                                                                                       \
-	X(FORGET, forget, IN, sizeof(struct fuse_forget_in), NEVER, 0, 0, REPEAT, 0)                                    \
-	X(INIT, init, IN, 16, INIT, 0, 0, REPEAT, RELAY_OP_OWN)                                                         \
-	X(INTERRUPT, interrupt, IN, sizeof(struct fuse_interrupt_in), NEVER, 0, 0, REPEAT, 0)                           \
-	X(BATCH_FORGET, batch_forget, IN_DATA, sizeof(struct fuse_batch_forget_in), NEVER, 0, 0, REPEAT, 0)
+#define RELAY_OPCODES_LIBRARY(X)										\
+	X(FORGET, forget, IN, sizeof(struct fuse_forget_in), NEVER, 0, 0, REPEAT, 0, RELAY_NO_IDS)		\
+	X(INIT, init, IN, 16, INIT, 0, 0, REPEAT, RELAY_OP_OWN, RELAY_NO_IDS)					\
+	X(INTERRUPT, interrupt, IN, sizeof(struct fuse_interrupt_in), NEVER, 0, 0, REPEAT, 0, RELAY_NO_IDS)	\
+	X(BATCH_FORGET, batch_forget, IN_DATA, sizeof(struct fuse_batch_forget_in), NEVER, 0, 0, REPEAT, 0,	\
+	  RELAY_NO_IDS)
 /* clang-format on */
 
 #define RELAY_OPCODES(X) RELAY_OPCODES_HANDLED(X) RELAY_OPCODES_LIBRARY(X)
