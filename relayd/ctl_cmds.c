@@ -240,6 +240,7 @@ static const struct ctl_command commands[RELAY_CTL_TYPES] = {
 	[RELAY_CTL_MOUNT] = {
 		.name = "MOUNT",
 		.fixed = sizeof(struct relay_ctl_mount),
+		.fixed_min = RELAY_CTL_MOUNT_FIXED_MIN,
 		.rule = CTL_RULE_DAEMON,
 		.strings = {
 			STRING(relay_ctl_mount, name, false),
@@ -253,12 +254,14 @@ static const struct ctl_command commands[RELAY_CTL_TYPES] = {
 	[RELAY_CTL_ATTACH] = {
 		.name = "ATTACH",
 		.fixed = sizeof(struct relay_ctl_attach),
+		.fixed_min = RELAY_CTL_ATTACH_FIXED_MIN,
 		.rule = CTL_RULE_ANYONE,
 		.strings = {
 			STRING(relay_ctl_attach, source, false),
 			STRING(relay_ctl_attach, target, true),
 			STRING(relay_ctl_attach, type, true),
 			STRING(relay_ctl_attach, data, true),
+			STRING(relay_ctl_attach, token, false),
 		},
 		.handle = ctl_attach,
 	},

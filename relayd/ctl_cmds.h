@@ -18,7 +18,8 @@ enum ctl_rule {
 
 struct ctl_command {
 	const char *name;
-	uint16_t fixed; /* least bytes of the fixed part */
+	uint16_t fixed;	    /* bytes of the fixed part */
+	uint16_t fixed_min; /* of its first version; 0: there was no other */
 	enum ctl_rule rule;
 	struct {
 		uint16_t at; /* of the struct relay_ctl_string in the frame; 0: no more */

@@ -28,8 +28,10 @@ struct mount;
 #define CTL_STALL_MS 10000u
 /* Lines of the log for what clients do wrong, in a second: the socket is open to everybody. */
 #define CTL_COMPLAINTS_PER_SECOND 20u
-/* No command has more strings than MOUNT. */
+/* No command has more strings than MOUNT and ATTACH. */
 #define CTL_STRINGS_MAX 5u
+/* The longest fixed part of a command that had a shorter one before. */
+#define CTL_WIDENED_MAX 56u
 
 struct ctl {
 	struct loop *loop;
@@ -75,7 +77,8 @@ struct ctl_request {
 	struct ctl_conn *conn;
 	const struct ctl_command *command;
 	struct relay_ctl_head head;
-	const void *body; /* the fixed part */
+	const void *body; /* the fixed part, as long as this relayd knows it: in the packet or in widened */
+	_Alignas(8) uint8_t widened[CTL_WIDENED_MAX];
 	const char *strings[CTL_STRINGS_MAX];
 	int fds[RELAY_CTL_ATTACH_FDS]; /* closed after the handler, unless taken (-1) */
 	unsigned nfds;

@@ -5,11 +5,47 @@
  */
 #include "ctl_decode.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
 #include "ctl_cmds.h"
 #include "ctl_conn.h"
+
+/*
+ * The fixed part, or NULL if it is shorter than it ever was.  One of an earlier
+ * version has its strings where the later one has fields: it ends at the first of
+ * them, and what is missing is 0.
+ */
+static const void *decode_fixed(struct ctl_request *request, const void *packet, size_t size)
+{
+	const struct ctl_command *command = request->command;
+	size_t least = command->fixed_min ? command->fixed_min : command->fixed;
+	const void *fixed = relay_internal_ctl_fixed(packet, size, least);
+	size_t end = sizeof(struct relay_ctl_header) + command->fixed;
+	unsigned i;
+
+	if (!fixed || least == command->fixed)
+		return fixed;
+	if (end > size)
+		end = size;
+	for (i = 0; i < CTL_STRINGS_MAX && command->strings[i].at; i++) {
+		struct relay_ctl_string where;
+
+		if (command->strings[i].at + sizeof(where) > sizeof(struct relay_ctl_header) + least)
+			continue;
+		memcpy(&where, (const char *)packet + command->strings[i].at, sizeof(where));
+		if (le32toh(where.offset) && le32toh(where.offset) < end)
+			end = le32toh(where.offset);
+	}
+	if (end == sizeof(struct relay_ctl_header) + command->fixed)
+		return fixed;
+	if (end < sizeof(struct relay_ctl_header) + least)
+		return NULL;
+	memset(request->widened, 0, sizeof(request->widened));
+	memcpy(request->widened, fixed, end - sizeof(struct relay_ctl_header));
+	return request->widened;
+}
 
 static int decode_strings(struct ctl_request *request, const void *packet, size_t size, const char **why)
 {
@@ -18,7 +54,7 @@ static int decode_strings(struct ctl_request *request, const void *packet, size_
 
 	for (i = 0; i < CTL_STRINGS_MAX && command->strings[i].at; i++) {
 		/* The row says where it is, counted from the frame's beginning. */
-		const char *at = (const char *)packet + command->strings[i].at;
+		const char *at = (const char *)request->body + command->strings[i].at - sizeof(struct relay_ctl_header);
 		struct relay_ctl_string where;
 
 		memcpy(&where, at, sizeof(where));
@@ -50,7 +86,7 @@ int ctl_decode(struct ctl_request *request, const void *packet, size_t size, con
 		*why = "a command that this relayd does not know";
 		return -ENOSYS;
 	}
-	request->body = relay_internal_ctl_fixed(packet, size, request->command->fixed);
+	request->body = decode_fixed(request, packet, size);
 	if (!request->body) {
 		*why = "a command shorter than its fixed part";
 		return -EPROTO;

@@ -9,6 +9,7 @@ tests_unit_test_ctl_SOURCES = tests/unit/test_ctl.c $(ctl_test_sources)
 unit_tests += tests/unit/test_ctl_access
 unit_tests += tests/unit/test_ctl_attach
 tests_unit_test_ctl_attach_SOURCES = tests/unit/test_ctl_attach.c $(ctl_test_sources)
+unit_tests += tests/unit/test_ctl_decode
 unit_tests += tests/unit/test_ctl_pending
 tests_unit_test_ctl_pending_SOURCES = tests/unit/test_ctl_pending.c $(ctl_test_sources)
 unit_tests += tests/unit/test_ctl_socket

@@ -5,7 +5,9 @@
  * AF_UNIX, SOCK_SEQPACKET, one frame a packet.  Every number has a fixed width
  * and is little-endian.  A frame is a header, the fixed part of its type, and
  * then the strings, which the fixed part points to.  A longer fixed part than
- * the one known here is allowed: later versions add fields at its end.
+ * the one known here is allowed: later versions add fields at its end.  In a
+ * shorter one, of an earlier version, what is missing is 0: it ends where the
+ * first of its strings begins.
  *
  * The first frame of a connection is HELLO.  Each command is answered by one
  * frame with its type and sequence, or by several, of which all but the last
@@ -32,6 +34,7 @@ enum relay_ctl_type {
 	RELAY_CTL_WAIT = 6,
 	RELAY_CTL_RESTART = 7,
 	RELAY_CTL_UNMOUNT = 8,
+	RELAY_CTL_RUN = 9,
 	RELAY_CTL_TYPES,
 };
 
@@ -90,6 +93,14 @@ enum relay_ctl_mount_flags {
 	RELAY_CTL_MOUNT_SHARED_STORE = 1 << 0,
 };
 
+/* How the backend's program is to come by its channel. */
+enum relay_ctl_via_wanted {
+	RELAY_CTL_VIA_WANTED_AUTO = 0, /* relayd looks at the program and its command line */
+	RELAY_CTL_VIA_WANTED_FD = 1,
+	RELAY_CTL_VIA_WANTED_FUSERMOUNT = 2,
+	RELAY_CTL_VIA_WANTED_PRELOAD = 3,
+};
+
 /* Answered by a relay_ctl_status when the mount serves, or by the reason why it never will. */
 struct relay_ctl_mount {
 	__le32 flags;
@@ -99,6 +110,17 @@ struct relay_ctl_mount {
 	struct relay_ctl_string options;
 	struct relay_ctl_string backend;
 	struct relay_ctl_string directory;
+	__le32 via_wanted; /* enum relay_ctl_via_wanted */
+	__le32 reserved;
+};
+#define RELAY_CTL_MOUNT_FIXED_MIN 48u /* without via_wanted */
+
+/* Which way a channel came to relayd. */
+enum relay_ctl_via {
+	RELAY_CTL_VIA_LIBRARY = 0,    /* relay_mount() */
+	RELAY_CTL_VIA_FD = 1,	      /* inherited from relayd: never in an ATTACH */
+	RELAY_CTL_VIA_FUSERMOUNT = 2, /* the stand-in for fusermount3 */
+	RELAY_CTL_VIA_PRELOAD = 3,    /* librelay-preload.so */
 };
 
 /*
@@ -113,8 +135,17 @@ struct relay_ctl_attach {
 	struct relay_ctl_string target; /* absolute, without symbolic links */
 	struct relay_ctl_string type;
 	struct relay_ctl_string data;
+	/*
+	 * $RELAY_TOKEN, with which relayd has started the program: the channel is that
+	 * mount's, whose place is not the target, which is only what the program was
+	 * told.  None: a program that relayd has not started.
+	 */
+	struct relay_ctl_string token;
+	__le32 via; /* enum relay_ctl_via */
+	__le32 reserved;
 };
 #define RELAY_CTL_ATTACH_FDS 2u
+#define RELAY_CTL_ATTACH_FIXED_MIN 40u /* without token and via */
 
 /* STATUS, RESTART: which mount, by name or mountpoint.  None, in STATUS: all. */
 struct relay_ctl_select {
@@ -208,17 +239,35 @@ struct relay_ctl_unmount {
 	struct relay_ctl_string mount;
 };
 
+/*
+ * A program with the command line that mounts its filesystem, to be run by relayd
+ * again and again.  Answered as MOUNT is.
+ *
+ * With descriptors: a memfd sealed against writing and resizing, in which are the
+ * arguments, each with a NUL, an empty string, the environment's strings, each
+ * with a NUL, and an empty string; the working directory (O_PATH); and standard
+ * input, output and error of the first life.
+ */
+struct relay_ctl_run {
+	__le32 flags; /* enum relay_ctl_mount_flags */
+	__le32 lives; /* 0: the default */
+	struct relay_ctl_string name;	 /* none: the mountpoint */
+	struct relay_ctl_string options; /* as a MOUNT's */
+};
+#define RELAY_CTL_RUN_FDS 5u
+
 static_assert(sizeof(struct relay_ctl_string) == 8, "string");
 static_assert(sizeof(struct relay_ctl_error) == 16, "error");
 static_assert(sizeof(struct relay_ctl_hello) == 16, "hello");
 static_assert(sizeof(struct relay_ctl_hello_reply) == 24, "hello reply");
-static_assert(sizeof(struct relay_ctl_mount) == 48, "mount");
-static_assert(sizeof(struct relay_ctl_attach) == 40, "attach");
+static_assert(sizeof(struct relay_ctl_mount) == 56, "mount");
+static_assert(sizeof(struct relay_ctl_attach) == 56, "attach");
 static_assert(sizeof(struct relay_ctl_select) == 8, "select");
 static_assert(sizeof(struct relay_ctl_status) == 80, "status");
 static_assert(sizeof(struct relay_ctl_stats) == 96, "stats");
 static_assert(sizeof(struct relay_ctl_stats_row) == 80, "stats row");
 static_assert(sizeof(struct relay_ctl_wait) == 24, "wait");
 static_assert(sizeof(struct relay_ctl_unmount) == 16, "unmount");
+static_assert(sizeof(struct relay_ctl_run) == 24, "run");
 
 #endif

@@ -20,8 +20,10 @@ static void must_be_within(const struct ctl_request *request, const uint8_t *pac
 	const struct ctl_command *command = request->command;
 	unsigned i;
 
-	if ((const uint8_t *)request->body != packet + sizeof(struct relay_ctl_header) ||
-	    size < sizeof(struct relay_ctl_header) + command->fixed)
+	if (request->body == request->widened
+		    ? !command->fixed_min || command->fixed > sizeof(request->widened)
+		    : (const uint8_t *)request->body != packet + sizeof(struct relay_ctl_header) ||
+			      size < sizeof(struct relay_ctl_header) + command->fixed)
 		abort();
 	for (i = 0; i < CTL_STRINGS_MAX; i++) {
 		const uint8_t *string = (const uint8_t *)request->strings[i];
