@@ -1,0 +1,42 @@
+/*
+ * Names are looked up again only while no request that takes names from inodes (RENAME,
+ * UNLINK, RMDIR) is with the backend: otherwise a path could lead to another file on the
+ * way.  Any number of walks at a time, or any number of such requests, never both; neither
+ * side can keep the other out for ever.
+ */
+#ifndef RELAYD_NAMEGATE_H
+#define RELAYD_NAMEGATE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+struct namegate {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	unsigned walks;
+	unsigned changes;
+	unsigned walks_waiting;
+	unsigned changes_waiting;
+	bool turn; /* whose turn it is when both wait: true: walks */
+	bool shut; /* the channel has ended: nobody waits any more */
+};
+
+void namegate_init(struct namegate *gate);
+void namegate_deinit(struct namegate *gate);
+
+/* May wait.  Returns false if the gate is shut. */
+bool namegate_walk_begin(struct namegate *gate);
+void namegate_walk_end(struct namegate *gate);
+
+/* A request that takes names is about to be sent: without waiting (false: it would have to). */
+bool namegate_change_try(struct namegate *gate);
+/* The same, waiting.  Returns false if the gate is shut. */
+bool namegate_change_begin(struct namegate *gate);
+/* It was answered. */
+void namegate_change_end(struct namegate *gate);
+
+/* The channel has ended: wakes all who wait, and takes all changes for over.  Open: the next one serves. */
+void namegate_shut(struct namegate *gate);
+void namegate_open(struct namegate *gate);
+
+#endif

@@ -1,0 +1,152 @@
+/*
+ * The nodes that the kernel knows on a mount whose backend's ids change from one life
+ * to the next, and the names by which they are found again.
+ *
+ * A node has the kernel's nodeid, which relayd made up and never reuses; the present
+ * incarnation's id, once that has given one; and links: the names under which it was
+ * seen.  A link is (directory, name) -> node; there is one for a name.
+ *
+ * A node lives while the kernel counts lookups of it, while it is the directory of a
+ * link, and while it has open files or locks.
+ *
+ * Called with the translate lock held.  No pointer to a node or a link is kept over an
+ * unlock, or over a call that may free it (nodes_forget(), nodes_settle(), nodes_unlink(),
+ * nodes_rename(), and nodes_entry() and nodes_link() for links): its nodeid is.
+ */
+#ifndef RELAYD_NODES_H
+#define RELAYD_NODES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "identity.h"
+#include "relay/fuse_abi.h"
+#include "state.h"
+
+struct node {
+	struct state_record record;
+	uint64_t nodeid;   /* the kernel's: reuse << 32 | number; FUSE_ROOT_ID of the root */
+	uint64_t nlookup;  /* the kernel's count */
+	uint64_t shown_ino; /* what the kernel is told, always */
+	/* Of `incarnation` only. */
+	uint64_t backend_id;
+	uint64_t backend_generation;
+	uint64_t backend_nlookup; /* what that incarnation has counted, as far as relayd was told */
+	uint32_t incarnation;	  /* 0: none yet */
+	uint32_t reuse;
+	struct identity identity;
+	uint32_t links;	  /* refs of links (nodes_link.c), the first of a list; 0: none */
+	uint32_t children; /* links in this directory */
+	uint32_t opens;	   /* open files (handles.h) */
+	uint32_t writers;  /* those of them that may write */
+	uint32_t locks;	   /* the first of a list (locks.h) */
+	uint32_t next;	   /* rebuilt: in the index by backend_id */
+	uint32_t changes;  /* counts what disturbed its attributes */
+	uint32_t reserved;
+};
+
+struct link {
+	struct state_record record;
+	uint32_t parent; /* number of the directory's node */
+	uint32_t node;	 /* of the node */
+	uint32_t next_of_node;
+	uint32_t next; /* rebuilt: in the index by name */
+	uint32_t hash;
+	uint32_t length;
+	char name[]; /* no NUL */
+};
+
+struct nodes {
+	struct state *state;
+	const char *mount; /* for the log */
+	uint32_t incarnation;
+	uint32_t *by_id;   /* heads of chains of nodes of the present incarnation */
+	uint32_t *by_name; /* heads of chains of links */
+	uint32_t ids_size; /* powers of two */
+	uint32_t names_size;
+	uint32_t ids_count;
+	uint32_t names_count;
+	uint32_t root; /* number of the root's node */
+	struct identity_evidence evidence;
+
+	/* Told of each (backend id, count) that the present incarnation is to forget. */
+	void (*on_forget)(uint64_t backend_id, uint64_t nlookup, void *arg);
+	void *arg;
+};
+
+/* The record sizes of the tables of nodes and links, into a table for state_init(). */
+void nodes_record_sizes(uint32_t record_size[STATE_TABLES]);
+
+/*
+ * Starts with what is in the state (which stays the caller's): an empty one gets a root.
+ * Returns 0, -ENOMEM, or -EPROTO if what the state holds cannot be true.
+ */
+int nodes_init(struct nodes *nodes, struct state *state, const char *mount);
+void nodes_deinit(struct nodes *nodes);
+
+/* From here on ids are those of this incarnation, which has given none but the root's. */
+void nodes_incarnation(struct nodes *nodes, uint32_t incarnation);
+
+/* The node of a kernel's nodeid, or NULL. */
+struct node *nodes_get(const struct nodes *nodes, uint64_t nodeid);
+/* By its number (link.parent, link.node, handle.node), which is live. */
+struct node *nodes_at(const struct nodes *nodes, uint32_t number);
+uint32_t nodes_number(const struct node *node);
+/* The node that the present incarnation calls by this id, or NULL. */
+struct node *nodes_by_backend(const struct nodes *nodes, uint64_t backend_id);
+/* The present incarnation has given an id for it. */
+static inline bool nodes_current(const struct nodes *nodes, const struct node *node)
+{
+	return node->incarnation == nodes->incarnation;
+}
+
+/*
+ * The present incarnation has found `entry` under (parent, name): in a reply to a LOOKUP,
+ * or to what makes names.  Finds the node that it is: the one of that id; or the one known
+ * under this name, if it is not found again yet and the identity agrees; or a new one.  Its
+ * backend_nlookup is counted up by 1 (unless name is "." or "..", or it is the root: there
+ * too), the link is made, and the entry is rewritten for the kernel: nodeid, generation, ino.
+ * The kernel's nlookup is not touched: nodes_count() is for when it has been told.
+ *
+ * expect (NULL: none): the node that is being looked for again; it is taken only if the
+ * identity agrees.
+ *
+ * Returns 0 and *out; -ENOMEM, and then the backend's count was given back by on_forget();
+ * -EPROTO for an entry that is none (nodeid 0); -ESTALE if it is not `expect`.
+ */
+int nodes_entry(struct nodes *nodes, struct node *parent, const char *name, struct fuse_entry_out *entry,
+		struct node *expect, struct node **out);
+
+/* The kernel has counted one more lookup of it. */
+void nodes_count(struct node *node);
+/* The kernel forgets: of a nodeid that it does not have nothing is done. */
+void nodes_forget(struct nodes *nodes, uint64_t nodeid, uint64_t nlookup);
+
+/* Frees the node if nothing keeps it any more: after its last open file or lock has gone. */
+void nodes_settle(struct nodes *nodes, struct node *node);
+
+/* Attributes of the node have come, asked for when node->changes was `changes`; rewrites ino for the kernel. */
+void nodes_attr(struct nodes *nodes, struct node *node, struct fuse_attr *attr, uint32_t changes);
+/* It is being written to. */
+void nodes_disturb(struct node *node);
+
+/* ---- names: nodes_link.c ------------------------------------------------ */
+
+/* The link of that name, or NULL. */
+struct link *nodes_find(const struct nodes *nodes, const struct node *parent, const char *name, uint32_t length);
+/* The node that a name is known to lead to, or NULL. */
+struct node *nodes_child(const struct nodes *nodes, const struct node *parent, const char *name);
+
+/* Makes the name lead to the node, whatever it led to.  Returns 0 or -ENOMEM (then it leads nowhere). */
+int nodes_link(struct nodes *nodes, struct node *parent, const char *name, struct node *node);
+/* The name leads nowhere any more. */
+void nodes_unlink(struct nodes *nodes, struct node *parent, const char *name);
+/* As the RENAME of this kind was applied (flags of renameat2(2)).  Returns 0 or -ENOMEM (names are forgotten then). */
+int nodes_rename(struct nodes *nodes, struct node *parent, const char *name, struct node *new_parent,
+		 const char *new_name, uint32_t flags);
+
+/* The first link of the node, and the next after one; NULL at the end. */
+struct link *nodes_first_link(const struct nodes *nodes, const struct node *node);
+struct link *nodes_next_link(const struct nodes *nodes, const struct link *link);
+
+#endif

@@ -1,0 +1,118 @@
+/*
+ * Ids between the kernel and a backend that makes up its own in each life.
+ *
+ * Requests: the journal holds the kernel's form, so that a request can be given to any
+ * incarnation; what is sent is a copy of its head with the present incarnation's ids, and
+ * the rest as it is.  Replies are rewritten where they lie, and what they say is noted in
+ * the tables: nodes, names, open files, locks.  Which fields hold ids is in the opcode
+ * table (relay/opcodes.h).
+ *
+ * One lock over all tables.  It is never held over a system call on /dev/fuse or a
+ * channel, and taken after dispatch.lock where both are.
+ */
+#ifndef RELAYD_TRANSLATE_H
+#define RELAYD_TRANSLATE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "handles.h"
+#include "locks.h"
+#include "nodes.h"
+#include "relay/opcodes.h"
+#include "state.h"
+
+/* What the present incarnation is to be told to forget. */
+struct translate_forgets {
+	struct fuse_forget_one *one; /* the backend's ids */
+	uint32_t count;
+	uint32_t room;
+};
+
+struct translate {
+	const char *mount; /* for the log */
+	pthread_mutex_t lock;
+	struct state state;
+	struct nodes nodes;
+	struct handles handles;
+	struct locks locks;
+	struct translate_forgets forgets;
+	/* New objects have had just the owner and mode that their creator asked for, as often as not. */
+	uint32_t makes_exact;
+	uint32_t makes_other;
+};
+
+/* Returns 0 or a negative errno. */
+int translate_init(struct translate *translate, const char *mount);
+void translate_deinit(struct translate *translate);
+
+/* From here on ids are this incarnation's.  Takes the lock. */
+void translate_incarnation(struct translate *translate, uint32_t incarnation);
+
+/* ---- requests: translate_request.c --------------------------------------- */
+
+/* The begin of what is sent: it stands for as many bytes of the request. */
+struct translate_head {
+	_Alignas(8) uint8_t bytes[sizeof(struct fuse_in_header) + 128];
+	uint32_t size;
+};
+
+enum translate_outcome {
+	TRANSLATE_READY,    /* head is filled */
+	TRANSLATE_RESTORE,  /* something that it needs is of an earlier incarnation: restore.h */
+	TRANSLATE_ANSWERED, /* there is nothing for a backend to do: success */
+};
+
+/*
+ * Translates a whole request that relay_args_parse() has passed, in the kernel's form but
+ * for its unique.  Nothing is taken for current that the present incarnation was not told.
+ * Takes the lock.  Returns an enum translate_outcome, or a negative errno to answer it with:
+ * -ESTALE for a nodeid, -EBADF for a handle that relayd does not have, -ESTALE for a
+ * handle that was lost.
+ */
+int translate_request(struct translate *translate, const void *request, uint32_t size, struct translate_head *head);
+
+/*
+ * FORGET and BATCH_FORGET: taken in by the tables.  What the backend is to be told of it is
+ * in translate->forgets.  Takes the lock.
+ */
+void translate_forget(struct translate *translate, const void *request, uint32_t size);
+
+/*
+ * Moves what is to be forgotten into packet (size bytes, 8-aligned): one BATCH_FORGET, or one
+ * FORGET where `minor` is before 7.16.  To be called until it returns 0, which is when
+ * nothing is left; otherwise the packet's length.  Takes the lock.
+ */
+uint32_t translate_forgets_take(struct translate *translate, uint32_t minor, void *packet, uint32_t size);
+
+/* ---- replies: translate_reply.c ------------------------------------------ */
+
+/* What is remembered of a request from when it was sent until its reply. */
+struct translate_note {
+	uint32_t changes; /* node->changes of the header's node */
+};
+void translate_note(struct translate *translate, const void *request, struct translate_note *note);
+
+/*
+ * A reply to the request, which relay_reply_check() has passed, in the present (or just dead)
+ * incarnation's form, with or without an error; or one that relayd itself makes.  Notes what
+ * it says and rewrites it for the kernel; afterwards the kernel counts as told.  Takes the
+ * lock.  Returns 0, or a negative errno that the kernel is to be answered instead (and then
+ * what the backend has opened or counted for it has been given up).
+ */
+int translate_reply(struct translate *translate, const void *request, uint32_t size,
+		    const struct translate_note *note, struct fuse_out_header *header, void *payload);
+
+/* The kernel has refused that reply, in the kernel's form: it knows nothing of what was in it. */
+void translate_refused(struct translate *translate, const void *request, const struct fuse_out_header *header,
+		       const void *payload);
+
+/*
+ * A notification of the backend's (INVAL_INODE, INVAL_ENTRY, DELETE, STORE, RETRIEVE; others
+ * have no ids), of at least its fixed size: rewritten for the kernel.  Returns 0, or -ENOENT
+ * if the kernel does not know its node.
+ */
+int translate_notification(struct translate *translate, void *packet, uint32_t size);
+
+#endif
