@@ -132,6 +132,25 @@ helper_programs += tests/integration/badinput_backend
 helper_programs += tests/integration/storm_kill
 helper_programs += tests/integration/storm_names
 helper_programs += tests/integration/supervision_backend
+helper_programs += tests/backends/liar
+tests_backends_liar_SOURCES = \
+	tests/backends/liar.c \
+	tests/backends/liar.h \
+	tests/backends/liar_dirs.c \
+	tests/backends/liar_files.c \
+	tests/backends/liar_locks.c \
+	tests/backends/liar_names.c \
+	tests/backends/liar_nodes.c
+tests_backends_liar_LDADD =
+
+# For filesystems of others, which no sanitizer is linked with.
+check_LTLIBRARIES += tests/backends/crash_preload.la
+tests_backends_crash_preload_la_SOURCES = tests/backends/crash_preload.c librelay/crash.c librelay/opcodes.c
+tests_backends_crash_preload_la_CPPFLAGS = $(AM_CPPFLAGS) -DRELAY_CRASH_POINTS
+tests_backends_crash_preload_la_CFLAGS = -std=gnu11 -pthread $(WARN_CFLAGS)
+tests_backends_crash_preload_la_LDFLAGS = -module -shared -avoid-version -rpath /not-installed
+tests_backends_crash_preload_la_LIBADD = -ldl
+EXTRA_DIST += tests/backends/build
 
 # ---- what tests share ---------------------------------------------------------
 
@@ -247,4 +266,4 @@ fuzz:
 endif
 .PHONY: fuzz
 clean-local:
-	rm -rf tests/fuzz/found
+	rm -rf tests/fuzz/found tests/backends/peers
