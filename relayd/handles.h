@@ -38,19 +38,24 @@ struct handle {
 	uint32_t gid;
 	uint32_t pid;
 	uint32_t log; /* of a directory: the last part of its dirlog; 0: empty */
-	uint32_t log_first;
 	uint32_t log_count; /* entries, in all parts */
 	uint32_t log_position; /* of them, those before what is read next */
+	uint32_t log_at; /* rebuilt: the part with the entry before log_position; 0: none is before it */
+	uint32_t reserved;
 };
 
 struct handles {
 	struct state *state;
 	struct nodes *nodes;
+	uint32_t reuse; /* counts the fhs that were given */
 };
 
 void handles_record_sizes(uint32_t record_size[STATE_TABLES]);
 
-/* Starts with what is in the state.  Returns 0 or -EPROTO. */
+/*
+ * Starts with what is in the state, after nodes_init().  Returns 0, or -EPROTO if what the
+ * state holds cannot be true.
+ */
 int handles_init(struct handles *handles, struct state *state, struct nodes *nodes);
 
 /*
@@ -85,7 +90,13 @@ struct dirlog_entry {
 	uint64_t hash;	 /* of its name: dirlog_hash() */
 };
 
+/* A log that grows beyond this is void. */
+#define DIRLOG_MAX (16u << 20)
+
 void dirlog_record_sizes(uint32_t record_size[STATE_TABLES]);
+
+/* For handles_init(): checks the handle's log, and puts right what is rebuilt.  *parts grows by its parts. */
+int dirlog_init(struct handles *handles, struct handle *handle, uint32_t *parts);
 
 uint64_t dirlog_hash(const char *name, uint32_t length);
 

@@ -17,7 +17,8 @@ struct namegate {
 	unsigned changes;
 	unsigned walks_waiting;
 	unsigned changes_waiting;
-	bool turn; /* whose turn it is when both wait: true: walks */
+	unsigned walks_admitted; /* of those that wait, how many may go before anybody new of the other side */
+	unsigned changes_admitted;
 	bool shut; /* the channel has ended: nobody waits any more */
 };
 
@@ -35,7 +36,10 @@ bool namegate_change_begin(struct namegate *gate);
 /* It was answered. */
 void namegate_change_end(struct namegate *gate);
 
-/* The channel has ended: wakes all who wait, and takes all changes for over.  Open: the next one serves. */
+/*
+ * The channel has ended: wakes all who wait, and takes all changes for over, for which
+ * namegate_change_end() is not called any more.  Open: the next one serves.
+ */
 void namegate_shut(struct namegate *gate);
 void namegate_open(struct namegate *gate);
 

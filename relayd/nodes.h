@@ -108,6 +108,8 @@ static inline bool nodes_current(const struct nodes *nodes, const struct node *n
  * too), the link is made, and the entry is rewritten for the kernel: nodeid, generation, ino.
  * The kernel's nlookup is not touched: nodes_count() is for when it has been told.
  *
+ * name NULL: it was made without one (TMPFILE), and there is no link.
+ *
  * expect (NULL: none): the node that is being looked for again; it is taken only if the
  * identity agrees.
  *

@@ -19,6 +19,7 @@
 
 #include "handles.h"
 #include "locks.h"
+#include "log.h"
 #include "nodes.h"
 #include "relay/opcodes.h"
 #include "state.h"
@@ -30,6 +31,27 @@ struct translate_forgets {
 	uint32_t room;
 };
 
+/*
+ * An open file of the present incarnation that the kernel knows nothing of: it was not
+ * told, or would not be (its caller was killed).  Ids are the backend's.
+ */
+struct translate_release {
+	uint64_t nodeid;
+	uint64_t fh;
+	uint32_t flags; /* of open(2) */
+	bool dir;
+	struct fuse_in_header caller; /* who opened it: uid, gid and pid */
+};
+
+#define TRANSLATE_RELEASES 256u
+
+struct translate_releases {
+	struct translate_release *one; /* TRANSLATE_RELEASES, owned */
+	uint32_t first;
+	uint32_t count;
+	uint32_t asked; /* taken, and not done yet */
+};
+
 struct translate {
 	const char *mount; /* for the log */
 	pthread_mutex_t lock;
@@ -38,6 +60,9 @@ struct translate {
 	struct handles handles;
 	struct locks locks;
 	struct translate_forgets forgets;
+	struct translate_releases releases;
+	struct log_limit complaints;
+	uint32_t uid; /* relayd's own */
 	/* New objects have had just the owner and mode that their creator asked for, as often as not. */
 	uint32_t makes_exact;
 	uint32_t makes_other;
@@ -74,6 +99,16 @@ enum translate_outcome {
 int translate_request(struct translate *translate, const void *request, uint32_t size, struct translate_head *head);
 
 /*
+ * What is remembered of a request from when it was sent until its reply: taken when it is
+ * sent, each time.
+ */
+struct translate_note {
+	uint64_t written; /* FLUSH and FSYNC: the handle's, which they make good */
+	uint32_t changes; /* node->changes of the header's node */
+};
+void translate_note(struct translate *translate, const void *request, struct translate_note *note);
+
+/*
  * FORGET and BATCH_FORGET: taken in by the tables.  What the backend is to be told of it is
  * in translate->forgets.  Takes the lock.
  */
@@ -82,17 +117,21 @@ void translate_forget(struct translate *translate, const void *request, uint32_t
 /*
  * Moves what is to be forgotten into packet (size bytes, 8-aligned): one BATCH_FORGET, or one
  * FORGET where `minor` is before 7.16.  To be called until it returns 0, which is when
- * nothing is left; otherwise the packet's length.  Takes the lock.
+ * nothing is left, or nothing may be sent before a RELEASE is answered (translate_release_done());
+ * otherwise the packet's length.  Its unique is 0.  Takes the lock.
  */
 uint32_t translate_forgets_take(struct translate *translate, uint32_t minor, void *packet, uint32_t size);
 
-/* ---- replies: translate_reply.c ------------------------------------------ */
+/*
+ * The next open file that the backend is to be told to release; false if there is none.
+ * Whoever takes it asks (ask_release()) and then calls translate_release_done(), however that
+ * went; until all are done no FORGET is taken, which could be of their nodes.  There may be
+ * some after translate_reply() has failed and after translate_refused().  They take the lock.
+ */
+bool translate_release_take(struct translate *translate, struct translate_release *release);
+void translate_release_done(struct translate *translate);
 
-/* What is remembered of a request from when it was sent until its reply. */
-struct translate_note {
-	uint32_t changes; /* node->changes of the header's node */
-};
-void translate_note(struct translate *translate, const void *request, struct translate_note *note);
+/* ---- replies: translate_reply.c ------------------------------------------ */
 
 /*
  * A reply to the request, which relay_reply_check() has passed, in the present (or just dead)
