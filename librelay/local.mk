@@ -2,6 +2,7 @@
 # same code as the shared library that others link, with relay_* exported only.
 
 librelay_sources = \
+	librelay/attach.h \
 	librelay/channel.c \
 	librelay/crash.h \
 	librelay/ctl_client.c \
@@ -17,6 +18,8 @@ librelay_sources = \
 	librelay/mount.c \
 	librelay/notify.c \
 	librelay/opcodes.c \
+	librelay/opened.c \
+	librelay/opened.h \
 	librelay/reply.c \
 	librelay/request.c \
 	librelay/serve.c \
