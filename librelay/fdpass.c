@@ -12,7 +12,7 @@
 
 union control {
 	struct cmsghdr align;
-	char bytes[CMSG_SPACE(sizeof(int) * RELAY_FDPASS_MAX)];
+	char bytes[CMSG_SPACE(sizeof(int) * RELAY_FDPASS_MAX) + CMSG_SPACE(sizeof(struct ucred))];
 };
 
 ssize_t relay_internal_send_fds(int sock, const struct iovec *iov, int iovcnt, const int *fds, unsigned nfds)
@@ -58,7 +58,17 @@ static void take_fds(const struct cmsghdr *cmsg, int *fds, unsigned room, unsign
 	}
 }
 
-ssize_t relay_internal_recv_fds(int sock, void *buf, size_t size, int *fds, unsigned *nfds)
+static pid_t take_pid(const struct cmsghdr *cmsg)
+{
+	struct ucred sender;
+
+	if (cmsg->cmsg_len < CMSG_LEN(sizeof(sender)))
+		return 0;
+	memcpy(&sender, CMSG_DATA(cmsg), sizeof(sender));
+	return sender.pid;
+}
+
+ssize_t relay_internal_recv_fds_from(int sock, void *buf, size_t size, int *fds, unsigned *nfds, pid_t *pid)
 {
 	struct iovec iov = {.iov_base = buf, .iov_len = size};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -70,7 +80,9 @@ ssize_t relay_internal_recv_fds(int sock, void *buf, size_t size, int *fds, unsi
 
 	if (nfds)
 		*nfds = 0;
-	if (room) {
+	if (pid)
+		*pid = 0;
+	if (room || pid) {
 		msg.msg_control = control.bytes;
 		msg.msg_controllen = sizeof(control.bytes);
 	}
@@ -84,6 +96,8 @@ ssize_t relay_internal_recv_fds(int sock, void *buf, size_t size, int *fds, unsi
 	for (cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg)) {
 		if (cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS)
 			take_fds(cmsg, fds, room, &got);
+		else if (pid && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_CREDENTIALS)
+			*pid = take_pid(cmsg);
 	}
 	if (msg.msg_flags & MSG_TRUNC) {
 		while (got)
@@ -93,4 +107,9 @@ ssize_t relay_internal_recv_fds(int sock, void *buf, size_t size, int *fds, unsi
 	if (nfds)
 		*nfds = got;
 	return n;
+}
+
+ssize_t relay_internal_recv_fds(int sock, void *buf, size_t size, int *fds, unsigned *nfds)
+{
+	return relay_internal_recv_fds_from(sock, buf, size, fds, nfds, NULL);
 }

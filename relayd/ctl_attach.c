@@ -1,6 +1,7 @@
 /*
  * relay_mount() comes in here: a program brings the other end of its channel, and
- * wants a new mount for it, or its old one back.
+ * wants a new mount for it, or its old one back; or it was started by relayd, says so
+ * with the token that it was given, and is awaited.
  *
  * Anybody may: for another user root's relayd goes by fusermount3's rules
  * (ctl_access.h), with nosuid and nodev.  A mount belongs to who made it, and
@@ -26,6 +27,11 @@
 #include "log.h"
 
 #define FUSE_CONF "/etc/fuse.conf"
+
+static_assert((int)RELAY_CTL_VIA_LIBRARY == (int)WAY_VIA_LIBRARY, "via");
+static_assert((int)RELAY_CTL_VIA_FD == (int)WAY_VIA_FD, "via");
+static_assert((int)RELAY_CTL_VIA_FUSERMOUNT == (int)WAY_VIA_FUSERMOUNT, "via");
+static_assert((int)RELAY_CTL_VIA_PRELOAD == (int)WAY_VIA_PRELOAD, "via");
 
 /* Flags of mount(2) that have a word; suid and dev are the absence of one. */
 static const struct flag_word {
@@ -233,6 +239,13 @@ static bool is_channel(int fd)
 	       getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
 }
 
+static enum way_via via_of(const struct ctl_request *request)
+{
+	const struct relay_ctl_attach *attach = request->body;
+
+	return (enum way_via)le32toh(attach->via);
+}
+
 static int attach_old(struct ctl_request *request, struct mount *mount)
 {
 	const struct ctl_conn *conn = request->conn;
@@ -244,10 +257,10 @@ static int attach_old(struct ctl_request *request, struct mount *mount)
 		snprintf(request->reason, sizeof(request->reason), "%s: is another's mount", request->strings[1]);
 		return -EBUSY;
 	}
-	err = mount_attach(mount, request->fds[0], conn->pid);
+	err = mount_attach(mount, request->fds[0], conn->pid, via_of(request));
 	if (err == -EBUSY) {
 		/* A backend that comes back at once may be here before the news of its death. */
-		err = ctl_pending_attach(request, mount, request->fds[0]);
+		err = ctl_pending_attach(request, mount, request->fds[0], via_of(request));
 		if (!err)
 			request->fds[0] = -1;
 		return err;
@@ -259,7 +272,23 @@ static int attach_old(struct ctl_request *request, struct mount *mount)
 	return 0;
 }
 
-static int attach_new(struct ctl_request *request, char *options, gid_t gid)
+/* What the program gave to mount(2), as -o; to be freed. */
+static int options_of(struct ctl_request *request, char **options, gid_t *gid)
+{
+	const struct relay_ctl_attach *attach = request->body;
+	const struct ctl_attach_args args = {
+		.flags = (unsigned long)le64toh(attach->flags),
+		.source = request->strings[0] ? request->strings[0] : "",
+		.type = request->strings[2],
+		.data = request->strings[3],
+		.uid = request->conn->uid,
+		.gid = request->conn->gid,
+	};
+
+	return ctl_attach_options(&args, options, gid, request->reason, sizeof(request->reason));
+}
+
+static int attach_new(struct ctl_request *request, const char *options, gid_t gid)
 {
 	const struct ctl_conn *conn = request->conn;
 	const struct mount_config config = {
@@ -279,7 +308,7 @@ static int attach_new(struct ctl_request *request, char *options, gid_t gid)
 	err = daemon_mount_add(conn->ctl->daemon, &config, &mount, request->reason, sizeof(request->reason));
 	if (err)
 		return err;
-	err = mount_attach(mount, request->fds[0], conn->pid);
+	err = mount_attach(mount, request->fds[0], conn->pid, via_of(request));
 	if (err) {
 		mount_unmount(mount, true);
 		return err;
@@ -290,23 +319,80 @@ static int attach_new(struct ctl_request *request, char *options, gid_t gid)
 	return 0;
 }
 
-int ctl_attach(struct ctl_request *request)
+/* Whether something else is at the place that a mount is to learn now. */
+static bool place_taken(struct ctl_request *request, const struct mount *mount, const char *target)
 {
-	const struct relay_ctl_attach *attach = request->body;
-	const struct ctl_conn *conn = request->conn;
-	const struct ctl_attach_args args = {
-		.flags = (unsigned long)le64toh(attach->flags),
-		.source = request->strings[0] ? request->strings[0] : "",
-		.type = request->strings[2],
-		.data = request->strings[3],
-		.uid = conn->uid,
-		.gid = conn->gid,
-	};
+	struct mount *other = daemon_mount_find(request->conn->ctl->daemon, target);
 	struct mount_status status;
-	struct mount *mount;
+
+	if (!other || other == mount)
+		return false;
+	mount_status(other, &status);
+	if (status.detached)
+		return false;
+	snprintf(request->reason, sizeof(request->reason), "%s: a mount of that name or place is there already", target);
+	return true;
+}
+
+/* A program that relayd has started, and waits for. */
+static int attach_awaited(struct ctl_request *request, const char *token)
+{
+	const struct ctl_conn *conn = request->conn;
+	struct mount *mount = daemon_mount_awaiting(conn->ctl->daemon, token);
+	struct mount_visitor visitor = {.target = request->strings[1], .via = via_of(request)};
+	struct mount_status status;
+	char *options;
+	int err;
+
+	if (mount)
+		mount_status(mount, &status);
+	if (!mount || (conn->uid && conn->uid != status.uid)) {
+		snprintf(request->reason, sizeof(request->reason),
+			 "$RELAY_TOKEN is not that of a program which relayd waits for");
+		return -EPERM;
+	}
+	if (!*status.mountpoint && place_taken(request, mount, visitor.target))
+		return -EBUSY;
+	err = options_of(request, &options, &visitor.gid);
+	if (err)
+		return err;
+	visitor.options = options;
+	err = mount_come_in(mount, request->fds[0], &visitor, request->reason, sizeof(request->reason));
+	free(options);
+	if (err) {
+		request->exit_status = daemon_exit_status(err);
+		return err;
+	}
+	request->fds[0] = -1;
+	ctl_reply_status(request->conn, &request->head, 0, mount);
+	return 0;
+}
+
+/* A program that comes by itself. */
+static int attach_unasked(struct ctl_request *request)
+{
+	struct mount *mount = daemon_mount_find(request->conn->ctl->daemon, request->strings[1]);
+	struct mount_status status;
 	char *options;
 	gid_t gid;
 	int err;
+
+	if (mount)
+		mount_status(mount, &status);
+	if (mount && !status.detached)
+		return attach_old(request, mount);
+	err = options_of(request, &options, &gid);
+	if (err)
+		return err;
+	err = attach_new(request, options, gid);
+	free(options);
+	return err;
+}
+
+int ctl_attach(struct ctl_request *request)
+{
+	const struct ctl_conn *conn = request->conn;
+	const char *token = request->strings[4];
 
 	/* A user's relayd mounts through fusermount3, which makes mounts for this user only. */
 	if (geteuid() != 0 && conn->uid != geteuid()) {
@@ -318,15 +404,9 @@ int ctl_attach(struct ctl_request *request)
 			 "relay_mount: needs a channel, a directory and its absolute path");
 		return -EINVAL;
 	}
-	mount = daemon_mount_find(conn->ctl->daemon, request->strings[1]);
-	if (mount)
-		mount_status(mount, &status);
-	if (mount && !status.detached)
-		return attach_old(request, mount);
-	err = ctl_attach_options(&args, &options, &gid, request->reason, sizeof(request->reason));
-	if (err)
-		return err;
-	err = attach_new(request, options, gid);
-	free(options);
-	return err;
+	if (via_of(request) >= WAY_VIA_COUNT || via_of(request) == WAY_VIA_FD) {
+		snprintf(request->reason, sizeof(request->reason), "relay_mount: a way in that nobody comes by");
+		return -EINVAL;
+	}
+	return token && *token ? attach_awaited(request, token) : attach_unasked(request);
 }

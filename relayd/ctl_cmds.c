@@ -15,6 +15,7 @@
 #include "ctl_attach.h"
 #include "ctl_client.h"
 #include "ctl_pending.h"
+#include "ctl_run.h"
 #include "daemon.h"
 #include "relay/opcodes.h"
 #include "stats.h"
@@ -28,6 +29,10 @@ static_assert((int)RELAY_CTL_DRAINING == (int)SUPERVISOR_DRAINING, "state");
 static_assert((int)RELAY_CTL_BACKOFF == (int)SUPERVISOR_BACKOFF, "state");
 static_assert((int)RELAY_CTL_FAILED == (int)SUPERVISOR_FAILED, "state");
 static_assert((int)RELAY_CTL_STATES == (int)SUPERVISOR_STATES, "states");
+static_assert((int)RELAY_CTL_VIA_WANTED_AUTO == (int)WAY_WANTED_AUTO, "wanted");
+static_assert((int)RELAY_CTL_VIA_WANTED_FD == (int)WAY_WANTED_FD, "wanted");
+static_assert((int)RELAY_CTL_VIA_WANTED_FUSERMOUNT == (int)WAY_WANTED_FUSERMOUNT, "wanted");
+static_assert((int)RELAY_CTL_VIA_WANTED_PRELOAD == (int)WAY_WANTED_PRELOAD, "wanted");
 static_assert((int)RELAY_CTL_EXIT_SOCKET == (int)EXIT_SOCKET, "exit status");
 
 /* Whose mount it is, or root: the others don't even see it. */
@@ -59,6 +64,7 @@ void ctl_reply_status(struct ctl_conn *conn, const struct relay_ctl_head *head, 
 	relay_internal_ctl_put(frame, &out->mountpoint, status.mountpoint);
 	relay_internal_ctl_put(frame, &out->lane, status.lane);
 	relay_internal_ctl_put(frame, &out->problem, status.problem);
+	relay_internal_ctl_put(frame, &out->via, status.via);
 	ctl_reply_send(conn);
 }
 
@@ -104,12 +110,18 @@ static int do_mount(struct ctl_request *request)
 		.gid = conn->gid,
 		.shared_store = le32toh(body->flags) & RELAY_CTL_MOUNT_SHARED_STORE,
 		.lives = le32toh(body->lives),
+		.via = (enum way_wanted)le32toh(body->via_wanted),
 	};
 	struct mount *mount;
 	int err;
 
 	if (config.mountpoint[0] != '/') {
 		snprintf(request->reason, sizeof(request->reason), "%s: not an absolute path", config.mountpoint);
+		request->exit_status = EXIT_USAGE;
+		return -EINVAL;
+	}
+	if (config.via >= WAY_WANTED_COUNT) {
+		snprintf(request->reason, sizeof(request->reason), "a way in that this relayd does not know");
 		request->exit_status = EXIT_USAGE;
 		return -EINVAL;
 	}
@@ -298,6 +310,16 @@ static const struct ctl_command commands[RELAY_CTL_TYPES] = {
 		.rule = CTL_RULE_OWNER,
 		.strings = {STRING(relay_ctl_unmount, mount, true)},
 		.handle = do_unmount,
+	},
+	[RELAY_CTL_RUN] = {
+		.name = "RUN",
+		.fixed = sizeof(struct relay_ctl_run),
+		.rule = CTL_RULE_DAEMON,
+		.strings = {
+			STRING(relay_ctl_run, name, false),
+			STRING(relay_ctl_run, options, false),
+		},
+		.handle = ctl_run,
 	},
 };
 /* clang-format on */

@@ -215,7 +215,7 @@ static void conn_read(struct ctl_conn *conn)
 	ssize_t n;
 	unsigned i;
 
-	request.nfds = RELAY_CTL_ATTACH_FDS;
+	request.nfds = CTL_FDS_MAX;
 	n = relay_internal_recv_fds(conn->fd, frame->bytes, sizeof(frame->bytes), request.fds, &request.nfds);
 	if (n == -EAGAIN)
 		return;

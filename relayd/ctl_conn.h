@@ -30,6 +30,8 @@ struct mount;
 #define CTL_COMPLAINTS_PER_SECOND 20u
 /* No command has more strings than MOUNT and ATTACH. */
 #define CTL_STRINGS_MAX 5u
+/* Nor more descriptors than RUN. */
+#define CTL_FDS_MAX RELAY_CTL_RUN_FDS
 /* The longest fixed part of a command that had a shorter one before. */
 #define CTL_WIDENED_MAX 56u
 
@@ -80,7 +82,7 @@ struct ctl_request {
 	const void *body; /* the fixed part, as long as this relayd knows it: in the packet or in widened */
 	_Alignas(8) uint8_t widened[CTL_WIDENED_MAX];
 	const char *strings[CTL_STRINGS_MAX];
-	int fds[RELAY_CTL_ATTACH_FDS]; /* closed after the handler, unless taken (-1) */
+	int fds[CTL_FDS_MAX]; /* closed after the handler, unless taken (-1) */
 	unsigned nfds;
 	struct mount *mount; /* of a command for one mount */
 	/* Why it failed. */

@@ -31,6 +31,7 @@ struct ctl_pending {
 	uint32_t incarnation;
 	bool force;  /* UNMOUNT */
 	int channel; /* ATTACH: owned until attached; -1 */
+	enum way_via via;
 };
 
 struct kind {
@@ -101,7 +102,7 @@ static bool look_unmount(struct ctl_pending *pending)
 
 static bool look_attach(struct ctl_pending *pending)
 {
-	int err = mount_attach(pending->mount, pending->channel, pending->conn->pid);
+	int err = mount_attach(pending->mount, pending->channel, pending->conn->pid, pending->via);
 
 	if (err == -EBUSY)
 		return false;
@@ -230,7 +231,7 @@ int ctl_pending_unmount(struct ctl_request *request, struct mount *mount, bool f
 	return err;
 }
 
-int ctl_pending_attach(struct ctl_request *request, struct mount *mount, int channel)
+int ctl_pending_attach(struct ctl_request *request, struct mount *mount, int channel, enum way_via via)
 {
 	struct ctl_pending *pending;
 	int err;
@@ -239,6 +240,7 @@ int ctl_pending_attach(struct ctl_request *request, struct mount *mount, int cha
 	if (!pending)
 		return err;
 	pending->channel = channel;
+	pending->via = via;
 	loop_timer_start(request->conn->ctl->loop, &pending->timer, ATTACH_PATIENCE_MS, on_late);
 	return 0;
 }

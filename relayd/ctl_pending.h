@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "ctl_conn.h"
+#include "way.h"
 
 /*
  * Each answers the request by itself, at once or later, and returns 0; or returns
@@ -27,7 +28,7 @@ int ctl_pending_unmount(struct ctl_request *request, struct mount *mount, bool f
  * When the mount is ready for another backend, the old one having just died: the
  * channel, which is taken over unless an error is returned, is attached to it.
  */
-int ctl_pending_attach(struct ctl_request *request, struct mount *mount, int channel);
+int ctl_pending_attach(struct ctl_request *request, struct mount *mount, int channel, enum way_via via);
 
 /* The connection ends: nobody waits on it any more.  Mounts that it asked for stay. */
 void ctl_pending_forget(struct ctl_conn *conn);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "children.h"
 #include "ctl.h"
 #include "dispatch.h"
 #include "log.h"
@@ -94,6 +95,16 @@ enum relayd_exit daemon_exit_status(int err)
 	}
 }
 
+/* A backend that is awaited may have been the one. */
+static void on_orphan(void *arg)
+{
+	struct daemon *daemon = arg;
+
+	/* What ends by it is freed later, from the loop. */
+	for (struct mount *m = daemon_mount_next(daemon, NULL); m; m = daemon_mount_next(daemon, m))
+		mount_orphaned(m);
+}
+
 struct mount *daemon_mount_next(struct daemon *daemon, struct mount *after)
 {
 	struct entry *entry = daemon->first;
@@ -126,10 +137,21 @@ struct mount *daemon_mount_find(struct daemon *daemon, const char *name)
 	return mount ? mount : mount_named(daemon, name, true);
 }
 
+struct mount *daemon_mount_awaiting(struct daemon *daemon, const char *token)
+{
+	struct mount *mount = NULL;
+
+	while ((mount = daemon_mount_next(daemon, mount)) != NULL)
+		if (mount_awaits(mount, token))
+			return mount;
+	return NULL;
+}
+
 int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, struct mount **out, char *why,
 		     size_t why_size)
 {
 	const char *name = config->name ? config->name : config->mountpoint;
+	struct mount_config whole = *config;
 	struct entry *entry, **last;
 	int err;
 
@@ -137,7 +159,8 @@ int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, s
 		snprintf(why, why_size, "relayd is about to end");
 		return -EBUSY;
 	}
-	if (mount_named(daemon, config->mountpoint, false) || mount_named(daemon, name, false)) {
+	whole.socket = daemon->config->socket;
+	if ((config->mountpoint && mount_named(daemon, config->mountpoint, false)) || mount_named(daemon, name, false)) {
 		snprintf(why, why_size, "%s: a mount of that name or place is there already", name);
 		return -EEXIST;
 	}
@@ -146,7 +169,7 @@ int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, s
 		snprintf(why, why_size, "no memory for the mount");
 		return -ENOMEM;
 	}
-	err = mount_new(&entry->mount, daemon->loop, config, on_mount_gone, daemon, why, why_size);
+	err = mount_new(&entry->mount, daemon->loop, &whole, on_mount_gone, daemon, why, why_size);
 	if (err) {
 		free(entry);
 		return err;
@@ -222,6 +245,9 @@ static int daemon_build(struct daemon *daemon)
 	err = loop_new(&daemon->loop);
 	if (err)
 		return err;
+	err = children_start(daemon->loop, on_orphan, daemon);
+	if (err)
+		return err;
 	err = ctl_new(&daemon->ctl, daemon->loop, daemon, config->socket);
 	if (err)
 		return err;
@@ -270,6 +296,7 @@ int daemon_run(const struct daemon_config *config)
 	}
 	if (daemon.ctl)
 		ctl_free(daemon.ctl);
+	children_stop();
 	loop_signal_stop(&daemon.terminate);
 	loop_signal_stop(&daemon.interrupt);
 	if (daemon.loop)

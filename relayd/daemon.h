@@ -27,7 +27,7 @@ enum relayd_exit {
 };
 
 struct daemon_config {
-	const char *socket;		  /* where to serve */
+	const char *socket;		  /* where to serve: an absolute path */
 	const struct mount_config *mount; /* the one to begin with, or NULL */
 	/*
 	 * Called once from the loop: when the mount answers, or without a mount when
@@ -55,6 +55,9 @@ int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, s
 
 /* By name or mountpoint, or NULL.  One that is detached only if there is no other. */
 struct mount *daemon_mount_find(struct daemon *daemon, const char *name);
+
+/* The one that has started a program with this token, which has not brought its channel yet, or NULL. */
+struct mount *daemon_mount_awaiting(struct daemon *daemon, const char *token);
 
 /* The mounts, oldest first: NULL before the first and after the last. */
 struct mount *daemon_mount_next(struct daemon *daemon, struct mount *after);

@@ -209,8 +209,11 @@ static void dispatch_stop(struct dispatch *dispatch)
 
 int dispatch_start(struct dispatch *dispatch)
 {
-	int err = pthread_create(&dispatch->reader, NULL, dispatch_reader, dispatch);
+	int err;
 
+	/* The mount may have been made since dispatch_init(). */
+	dispatch->notify.fd = dispatch->session->fd;
+	err = pthread_create(&dispatch->reader, NULL, dispatch_reader, dispatch);
 	if (err)
 		return -err;
 	err = pthread_create(&dispatch->replier, NULL, dispatch_replier, dispatch);

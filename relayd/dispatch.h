@@ -134,11 +134,13 @@ struct dispatch {
 	uint64_t full_ns;  /* the reader's: when it last told of a full journal */
 	uint8_t init_reply[sizeof(struct fuse_out_header) + sizeof(struct fuse_init_out)];
 	uint32_t init_reply_size;
+	pid_t peer_pid; /* who sent it; 0: unknown */
 };
 
 /*
  * The journal, the session and the stats stay the caller's and outlive this.
- * Threads start with dispatch_start().  Returns 0 or a negative errno.
+ * Threads start with dispatch_start(), which needs the session's mount; what is here
+ * before needs none.  Returns 0 or a negative errno.
  */
 int dispatch_init(struct dispatch *dispatch, const char *name, struct journal *journal, struct session *session,
 		  struct stats *stats, struct loop_wake *wake);

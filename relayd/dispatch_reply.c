@@ -25,6 +25,7 @@ struct packet {
 	uint32_t size;
 	bool truncated;
 	int *fd; /* -1: it carried none; whoever takes it sets -1 */
+	pid_t sender; /* 0: unknown */
 };
 
 static void reply_bad(struct dispatch *dispatch, const char *what, uint64_t unique)
@@ -162,6 +163,9 @@ static void init_reply_take(struct dispatch *dispatch, const struct packet *pack
 	}
 	memcpy(dispatch->init_reply, packet->bytes, packet->size);
 	dispatch->init_reply_size = packet->size;
+	/* Who sends what follows is of no interest. */
+	setsockopt(dispatch->channel, SOL_SOCKET, SO_PASSCRED, &(int){0}, sizeof(int));
+	dispatch->peer_pid = packet->sender;
 	dispatch_event(dispatch, DISPATCH_ANSWERED);
 }
 
@@ -234,12 +238,15 @@ static void channel_serve(struct dispatch *dispatch, int channel)
 	for (;;) {
 		int fd = -1;
 		unsigned fds = 1;
-		ssize_t n = relay_internal_recv_fds(channel, dispatch->reply, DISPATCH_REPLY_SIZE, &fd, &fds);
+		pid_t sender;
+		ssize_t n = relay_internal_recv_fds_from(channel, dispatch->reply, DISPATCH_REPLY_SIZE, &fd, &fds,
+							 &sender);
 		struct packet packet = {
 			.bytes = dispatch->reply,
 			.size = n < 0 ? DISPATCH_REPLY_SIZE : (uint32_t)n,
 			.truncated = n == -EMSGSIZE,
 			.fd = &fd,
+			.sender = sender,
 		};
 		bool ended;
 

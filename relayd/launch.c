@@ -4,6 +4,7 @@
  */
 #include "launch.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -18,49 +19,117 @@
 
 extern char **environ;
 
-/* A copy of line with each {fd} replaced, which wordexp(3) would refuse. */
+/* What stands for {mountpoint} while the line is split: its path may have what a shell would take apart. */
+#define MOUNTPOINT_BYTE '\001'
+
+static const struct mark {
+	const char *text;
+	const char *with;
+} marks[] = {
+	{"{fd}", "3"},
+	{"{mountfd}", LAUNCH_CHANNEL_PATH},
+	{"{mountpoint}", "\001"},
+};
+static_assert(LAUNCH_CHANNEL_FD == 3, "what is in the table");
+
+struct launch_marks launch_marks_of(const char *line)
+{
+	return (struct launch_marks){
+		.fd = strstr(line, "{fd}") != NULL,
+		.mountfd = strstr(line, "{mountfd}") != NULL,
+		.mountpoint = strstr(line, "{mountpoint}") != NULL,
+	};
+}
+
+/* The mark that `at` begins with, or NULL. */
+static const struct mark *mark_at(const char *at)
+{
+	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+		if (strncmp(at, marks[i].text, strlen(marks[i].text)) == 0)
+			return &marks[i];
+	return NULL;
+}
+
+/* A copy of line with each mark replaced, which wordexp(3) would refuse.  None grows by that. */
 static char *line_expand(const char *line)
 {
-	static const char mark[] = "{fd}";
-	char number[16], *out, *end;
-	const char *at, *found;
-	size_t marks = 0;
+	char *out = malloc(strlen(line) + 1);
+	char *end = out;
 
-	snprintf(number, sizeof(number), "%d", LAUNCH_CHANNEL_FD);
-	for (at = line; (found = strstr(at, mark)) != NULL; at = found + strlen(mark))
-		marks++;
-	out = malloc(strlen(line) + marks * strlen(number) + 1);
 	if (!out)
 		return NULL;
-	end = out;
-	for (at = line; (found = strstr(at, mark)) != NULL; at = found + strlen(mark)) {
-		end = mempcpy(end, at, (size_t)(found - at));
-		end = stpcpy(end, number);
+	while (*line) {
+		const struct mark *mark = mark_at(line);
+
+		if (mark) {
+			end = stpcpy(end, mark->with);
+			line += strlen(mark->text);
+		} else {
+			*end++ = *line++;
+		}
 	}
-	strcpy(end, at);
+	*end = '\0';
 	return out;
 }
 
-static int words_copy(struct launch_command *command, const wordexp_t *words)
+/* A copy of word with the mountpoint in its place. */
+static char *word_expand(const char *word, const char *mountpoint)
 {
-	command->argv = calloc(words->we_wordc + 1, sizeof(char *));
+	size_t count = 0;
+	char *out, *end;
+
+	for (const char *at = word; *at; at++)
+		count += *at == MOUNTPOINT_BYTE;
+	end = out = malloc(strlen(word) + count * strlen(mountpoint) + 1);
+	if (!out)
+		return NULL;
+	for (; *word; word++) {
+		if (*word == MOUNTPOINT_BYTE)
+			end = stpcpy(end, mountpoint);
+		else
+			*end++ = *word;
+	}
+	*end = '\0';
+	return out;
+}
+
+static int words_copy(struct launch_command *command, char *const *words, const char *mountpoint)
+{
+	size_t count = 0;
+
+	while (words[count])
+		count++;
+	command->argv = calloc(count + 1, sizeof(char *));
 	if (!command->argv)
 		return -ENOMEM;
-	for (size_t i = 0; i < words->we_wordc; i++) {
-		command->argv[i] = strdup(words->we_wordv[i]);
-		if (!command->argv[i])
+	for (size_t i = 0; i < count; i++) {
+		command->argv[i] = mountpoint ? word_expand(words[i], mountpoint) : strdup(words[i]);
+		if (!command->argv[i]) {
+			launch_command_deinit(command);
 			return -ENOMEM;
+		}
 	}
 	return 0;
 }
 
-int launch_command_init(struct launch_command *command, const char *line, char *why, size_t why_size)
+int launch_command_copy(struct launch_command *command, char *const *argv)
 {
-	char *expanded = line_expand(line);
+	return words_copy(command, argv, NULL);
+}
+
+int launch_command_init(struct launch_command *command, const char *line, const char *mountpoint, char *why,
+			size_t why_size)
+{
+	char *expanded;
 	wordexp_t words;
 	int err, result;
 
 	command->argv = NULL;
+	if (strchr(line, MOUNTPOINT_BYTE)) {
+		snprintf(why, why_size, "the backend's command line has a control character");
+		return -EINVAL;
+	}
+	expanded = line_expand(line);
 	if (!expanded)
 		return -ENOMEM;
 	result = wordexp(expanded, &words, WRDE_NOCMD | WRDE_UNDEF);
@@ -78,11 +147,9 @@ int launch_command_init(struct launch_command *command, const char *line, char *
 		snprintf(why, why_size, "the backend's command line is empty");
 		err = -EINVAL;
 	} else {
-		err = words_copy(command, &words);
+		err = words_copy(command, words.we_wordv, mountpoint ? mountpoint : "");
 	}
 	wordfree(&words);
-	if (err)
-		launch_command_deinit(command);
 	return err;
 }
 
@@ -94,18 +161,18 @@ void launch_command_deinit(struct launch_command *command)
 	command->argv = NULL;
 }
 
-/* environ with RELAY_FD set.  The array is the caller's, the strings are not. */
-static char **environment_make(char *relay_fd)
+/* `base` with RELAY_FD set, or taken out.  The array is the caller's, the strings are not. */
+static char **environment_make(char *const *base, char *relay_fd)
 {
 	size_t n = 0, count = 0;
 	char **envp;
 
-	while (environ[count])
+	while (base[count])
 		count++;
 	envp = calloc(count + 2, sizeof(char *));
 	if (!envp)
 		return NULL;
-	for (char **e = environ; *e; e++)
+	for (char *const *e = base; *e; e++)
 		if (strncmp(*e, "RELAY_FD=", 9) != 0)
 			envp[n++] = *e;
 	envp[n] = relay_fd;
@@ -128,40 +195,59 @@ static int attributes_init(posix_spawnattr_t *attributes)
 	return 0;
 }
 
-pid_t launch_run(const struct launch_command *command, const char *directory, int channel, int output, int *pidfd)
+/* The descriptors, each to its number; 0 to 2 are taken in relayd too (main.c), so none overwrites another. */
+static int actions_fill(posix_spawn_file_actions_t *actions, const struct launch *launch)
+{
+	int err;
+
+	if (launch->input >= 0)
+		err = posix_spawn_file_actions_adddup2(actions, launch->input, STDIN_FILENO);
+	else
+		err = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+	if (!err)
+		err = posix_spawn_file_actions_adddup2(actions, launch->output, STDOUT_FILENO);
+	if (!err)
+		err = posix_spawn_file_actions_adddup2(actions, launch->error, STDERR_FILENO);
+	/* Last: the number may be one of those that were just taken from. */
+	if (!err && launch->channel >= 0)
+		err = posix_spawn_file_actions_adddup2(actions, launch->channel, LAUNCH_CHANNEL_FD);
+	if (!err && launch->directory)
+		err = posix_spawn_file_actions_addchdir_np(actions, launch->directory);
+	return err;
+}
+
+static int spawn(const struct launch *launch, char **envp, pid_t *pid)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
+	int err = posix_spawn_file_actions_init(&actions);
+
+	if (err)
+		return err;
+	err = attributes_init(&attributes);
+	if (!err) {
+		err = actions_fill(&actions, launch);
+		if (!err)
+			err = posix_spawnp(pid, launch->command->argv[0], &actions, &attributes, launch->command->argv,
+					   envp);
+		posix_spawnattr_destroy(&attributes);
+	}
+	posix_spawn_file_actions_destroy(&actions);
+	return err;
+}
+
+pid_t launch_run(const struct launch *launch, int *pidfd)
+{
 	char relay_fd[32], **envp;
 	pid_t pid;
 	int err;
 
 	snprintf(relay_fd, sizeof(relay_fd), "RELAY_FD=%d", LAUNCH_CHANNEL_FD);
-	envp = environment_make(relay_fd);
+	envp = environment_make(launch->environment ? launch->environment : environ,
+				launch->channel >= 0 ? relay_fd : NULL);
 	if (!envp)
 		return -ENOMEM;
-	err = posix_spawn_file_actions_init(&actions);
-	if (err)
-		goto out_env;
-	err = attributes_init(&attributes);
-	if (err)
-		goto out_actions;
-	err = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-	if (!err)
-		err = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
-	if (!err)
-		err = posix_spawn_file_actions_adddup2(&actions, output, STDERR_FILENO);
-	/* Last: the number may be one of those that were just taken from. */
-	if (!err)
-		err = posix_spawn_file_actions_adddup2(&actions, channel, LAUNCH_CHANNEL_FD);
-	if (!err && directory)
-		err = posix_spawn_file_actions_addchdir_np(&actions, directory);
-	if (!err)
-		err = posix_spawnp(&pid, command->argv[0], &actions, &attributes, command->argv, envp);
-	posix_spawnattr_destroy(&attributes);
-out_actions:
-	posix_spawn_file_actions_destroy(&actions);
-out_env:
+	err = spawn(launch, envp, &pid);
 	free(envp);
 	if (err)
 		return -err;

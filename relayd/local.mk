@@ -2,7 +2,11 @@
 
 noinst_LTLIBRARIES += relayd/librelayd.la
 relayd_librelayd_la_SOURCES = \
+	relayd/backend.c \
+	relayd/backend.h \
 	relayd/backoff.h \
+	relayd/children.c \
+	relayd/children.h \
 	relayd/ctl.c \
 	relayd/ctl.h \
 	relayd/ctl_access.c \
@@ -17,6 +21,8 @@ relayd_librelayd_la_SOURCES = \
 	relayd/ctl_decode.h \
 	relayd/ctl_pending.c \
 	relayd/ctl_pending.h \
+	relayd/ctl_run.c \
+	relayd/ctl_run.h \
 	relayd/ctl_socket.c \
 	relayd/ctl_socket.h \
 	relayd/daemon.c \
@@ -38,6 +44,8 @@ relayd_librelayd_la_SOURCES = \
 	relayd/loop.h \
 	relayd/mount.c \
 	relayd/mount.h \
+	relayd/mount_new.c \
+	relayd/mount_parts.h \
 	relayd/mountopts.c \
 	relayd/mountopts.h \
 	relayd/notify.c \
@@ -50,7 +58,11 @@ relayd_librelayd_la_SOURCES = \
 	relayd/stats.c \
 	relayd/stats.h \
 	relayd/supervisor.c \
-	relayd/supervisor.h
+	relayd/supervisor.h \
+	relayd/way.c \
+	relayd/way.h
+# Where the ways in are installed.
+relayd_librelayd_la_CPPFLAGS = $(AM_CPPFLAGS) -DPKGLIBDIR='"$(pkglibdir)"' -DPKGLIBEXECDIR='"$(pkglibexecdir)"'
 relayd_librelayd_la_LIBADD = $(EV_LIBS)
 
 bin_PROGRAMS += relayd/relayd

@@ -32,14 +32,17 @@ struct teller {
 
 static const char usage[] =
 	"usage: relayd [--socket PATH] [--foreground] [--log-level LEVEL]\n"
-	"              [--mount DIR --backend 'COMMAND ARGS...'] [-o OPTION,...]\n"
-	"              [--name NAME] [--shared-store] [--lives N]\n"
+	"              [--mount DIR --backend 'COMMAND ARGS...' [--backend-via WAY]]\n"
+	"              [-o OPTION,...] [--name NAME] [--shared-store] [--lives N]\n"
 	"\n"
 	"Keeps a FUSE filesystem mounted while its process comes and goes.\n"
 	"\n"
 	"  -m, --mount DIR        mount on DIR\n"
-	"  -b, --backend COMMAND  the filesystem's process; {fd} in it, and $RELAY_FD, is\n"
-	"                         the descriptor on which it gets its requests\n"
+	"  -b, --backend COMMAND  the filesystem's program: any FUSE program, unchanged, with\n"
+	"                         {mountpoint} where it is told to mount; or one that takes\n"
+	"                         /dev/fd/N there: {mountfd}; or one linked with librelay,\n"
+	"                         which finds its descriptor in $RELAY_FD, or at {fd}\n"
+	"      --backend-via WAY  how it comes in: auto, fd, fusermount or preload (auto)\n"
 	"  -o, --options OPTION,...\n"
 	"                         mount options, as fusermount3 takes them\n"
 	"  -n, --name NAME        what relayctl calls the mount (DIR)\n"
@@ -56,6 +59,7 @@ static const char usage[] =
 
 enum {
 	OPT_SHARED_STORE = 256,
+	OPT_BACKEND_VIA,
 	OPT_LIVES,
 	OPT_LOG_LEVEL,
 	OPT_SOCKET,
@@ -64,6 +68,7 @@ enum {
 static const struct option long_options[] = {
 	{"mount", required_argument, NULL, 'm'},
 	{"backend", required_argument, NULL, 'b'},
+	{"backend-via", required_argument, NULL, OPT_BACKEND_VIA},
 	{"options", required_argument, NULL, 'o'},
 	{"name", required_argument, NULL, 'n'},
 	{"shared-store", no_argument, NULL, OPT_SHARED_STORE},
@@ -112,6 +117,10 @@ static void option_take(struct options *options, int option)
 	case 'f':
 		options->foreground = true;
 		break;
+	case OPT_BACKEND_VIA:
+		if (way_wanted_parse(optarg, &options->mount.via) < 0)
+			usage_error("--backend-via takes auto, fd, fusermount or preload");
+		break;
 	case OPT_SHARED_STORE:
 		options->mount.shared_store = true;
 		break;
@@ -139,6 +148,7 @@ static void option_take(struct options *options, int option)
 
 static void options_parse(struct options *options, int argc, char **argv)
 {
+	char why[256];
 	int option;
 
 	while ((option = getopt_long(argc, argv, "m:b:o:n:fhV", long_options, NULL)) != -1)
@@ -148,8 +158,11 @@ static void options_parse(struct options *options, int argc, char **argv)
 	if (options->mount.mountpoint && !options->mount.backend)
 		usage_error("--mount needs --backend");
 	if (!options->mount.mountpoint &&
-	    (options->mount.backend || options->mount.options || options->mount.name || options->mount.shared_store))
-		usage_error("--backend, --name, --shared-store and -o go with --mount");
+	    (options->mount.backend || options->mount.options || options->mount.name || options->mount.shared_store ||
+	     options->mount.via))
+		usage_error("--backend, --backend-via, --name, --shared-store and -o go with --mount");
+	if (options->mount.backend && way_check(options->mount.backend, options->mount.via, why, sizeof(why)) < 0)
+		usage_error(why);
 }
 
 /* As the daemon sees it, whose directory is another. */
@@ -213,6 +226,7 @@ static int hand_over(const struct options *options, const char *socket, const st
 		.options = options->mount.options,
 		.backend = options->mount.backend,
 		.directory = options->mount.directory,
+		.via = (enum relay_ctl_via_wanted)options->mount.via,
 		.lives = options->mount.lives,
 		.shared_store = options->mount.shared_store,
 	};
@@ -289,6 +303,34 @@ static int serve_detached(const struct options *options, const char *socket)
 	return serve(options, socket, &teller);
 }
 
+/* Backends are told of it, wherever they are started. */
+static int socket_absolute(char *socket, size_t size)
+{
+	char cwd[PATH_MAX], relative[PATH_MAX];
+
+	if (*socket == '/')
+		return 0;
+	snprintf(relative, sizeof(relative), "%s", socket);
+	if (!getcwd(cwd, sizeof(cwd)))
+		return -errno;
+	if ((size_t)snprintf(socket, size, "%s/%s", cwd, relative) < size)
+		return 0;
+	errno = ENAMETOOLONG;
+	return -errno;
+}
+
+/* What is opened later must not become a standard stream: backends' are set from others (launch.c). */
+static void streams_open(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	struct options options = {.level = LOG_LEVEL_INFO};
@@ -297,12 +339,17 @@ int main(int argc, char **argv)
 	char socket[PATH_MAX];
 	int err, status;
 
+	streams_open();
 	options_parse(&options, argc, argv);
 	log_set_level(options.level);
 	err = relay_internal_ctl_path(options.socket, socket, sizeof(socket));
 	if (err) {
 		fprintf(stderr, "relayd: no place for the control socket: %s\n",
 			err == -ENOENT ? "XDG_RUNTIME_DIR is not set; give --socket" : strerror(-err));
+		return EXIT_SOCKET;
+	}
+	if (socket_absolute(socket, sizeof(socket)) < 0) {
+		fprintf(stderr, "relayd: %s: no place for the control socket: %s\n", socket, strerror(errno));
 		return EXIT_SOCKET;
 	}
 	options.mount.uid = getuid();

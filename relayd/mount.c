@@ -9,72 +9,12 @@
 #include "mount.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "daemon.h"
-#include "dispatch.h"
-#include "journal.h"
-#include "launch.h"
 #include "log.h"
-#include "loop.h"
-#include "session.h"
+#include "mount_parts.h"
 #include "stats.h"
-#include "supervisor.h"
-
-/* Slots of the journal: what the kernel has in flight at a time, and waiters for locks. */
-#define SLOTS_LARGE 64u
-#define SLOTS_SMALL 512u
-/* How long a backend may take to answer INIT, and to end when it is asked to. */
-#define INIT_DEADLINE_MS 10000u
-#define END_DEADLINE_MS 2000u
-/* Incarnations that a request may kill. */
-#define LIVES_DEFAULT 3u
-
-/* A walk over the watchers, which may go while it is told of a change, and begin another. */
-struct walk {
-	struct walk *outer;
-	struct mount_watcher *next;
-};
-
-struct mount {
-	struct loop *loop;
-	char *name;
-	char *mountpoint;
-	char *directory;
-	uid_t uid;
-	struct launch_command command;
-	bool has_command;
-
-	struct journal journal;
-	struct session session;
-	struct dispatch dispatch;
-	struct output output;
-	struct supervisor supervisor;
-	struct stats *stats;
-	struct loop_wake wake;
-	bool built; /* dispatch and what follows are there */
-	bool told;  /* its maker knows of it, and is told of its end by on_gone() */
-	bool kernel_gone;
-
-	pthread_t unmounter;
-	bool unmounting; /* the thread runs, or has run and is not joined */
-	enum session_unmount how;
-	_Atomic bool unmounted; /* the thread is done */
-	int unmount_result;
-	bool detached; /* its place is free: it ends when the last file there is closed */
-	bool ending;   /* it is to end whatever it takes */
-	bool leftover; /* when it has ended its place may have to be freed */
-
-	struct loop_timer end;
-	struct mount_watcher *watchers;
-	struct walk *walks;
-	void (*on_gone)(struct mount *mount, void *arg);
-	void *arg;
-};
 
 static void tell_watchers(struct mount *mount, bool gone)
 {
@@ -102,12 +42,24 @@ static void *unmount_run(void *arg)
 	return NULL;
 }
 
+/* No request will come any more. */
+static void kernel_leave(struct mount *mount)
+{
+	mount->kernel_gone = true;
+	supervisor_event(&mount->supervisor, SUPERVISOR_STOP);
+}
+
 static int unmount_begin(struct mount *mount, enum session_unmount how)
 {
 	int err;
 
 	if (mount->unmounting || mount->kernel_gone)
 		return 0;
+	/* Its backend has not come to mount: there is nothing of ours at that place. */
+	if (!mount->open) {
+		kernel_leave(mount);
+		return 0;
+	}
 	mount->how = how;
 	atomic_store(&mount->unmounted, false);
 	err = pthread_create(&mount->unmounter, NULL, unmount_run, mount);
@@ -115,13 +67,6 @@ static int unmount_begin(struct mount *mount, enum session_unmount how)
 		return -err;
 	mount->unmounting = true;
 	return 0;
-}
-
-/* No request will come any more. */
-static void kernel_leave(struct mount *mount)
-{
-	mount->kernel_gone = true;
-	supervisor_event(&mount->supervisor, SUPERVISOR_STOP);
 }
 
 static void unmount_finish(struct mount *mount)
@@ -156,10 +101,13 @@ static void on_end(struct loop_timer *timer)
 	mount->on_gone(mount, mount->arg);
 }
 
-static void on_supervisor_change(struct supervisor *supervisor)
+void mount_on_supervisor_change(struct supervisor *supervisor)
 {
 	struct mount *mount = (struct mount *)((char *)supervisor - offsetof(struct mount, supervisor));
 
+	/* What cannot be started again is kept for as long as it is not up, so that its failure is one. */
+	if (supervisor->state == SUPERVISOR_SERVING && mount->once)
+		mount_forget_command(mount);
 	tell_watchers(mount, false);
 	if (supervisor->state == SUPERVISOR_FAILED && mount->told) {
 		mount->ending = true;
@@ -170,7 +118,7 @@ static void on_supervisor_change(struct supervisor *supervisor)
 		loop_timer_start(mount->loop, &mount->end, 0, on_end);
 }
 
-static void on_wake(struct loop_wake *wake)
+void mount_on_wake(struct loop_wake *wake)
 {
 	struct mount *mount = (struct mount *)((char *)wake - offsetof(struct mount, wake));
 	unsigned events = dispatch_events_take(&mount->dispatch);
@@ -187,135 +135,15 @@ static void on_wake(struct loop_wake *wake)
 		unmount_finish(mount);
 }
 
-/* The program's name: what /proc/mounts shows as fuse.NAME. */
-static const char *subtype_of(const struct launch_command *command)
-{
-	const char *slash = strrchr(command->argv[0], '/');
-
-	return slash ? slash + 1 : command->argv[0];
-}
-
-static int strings_copy(struct mount *mount, const struct mount_config *config)
-{
-	mount->name = strdup(config->name ? config->name : config->mountpoint);
-	mount->mountpoint = strdup(config->mountpoint);
-	mount->directory = strdup(config->directory ? config->directory : "/");
-	mount->stats = calloc(1, sizeof(*mount->stats));
-	return mount->name && mount->mountpoint && mount->directory && mount->stats ? 0 : -ENOMEM;
-}
-
-static int kernel_side_build(struct mount *mount, const struct mount_config *config, char *why, size_t why_size)
-{
-	const struct session_config session = {
-		.mountpoint = config->mountpoint,
-		.options = config->options,
-		.fsname = mount->name,
-		.subtype = mount->has_command ? subtype_of(&mount->command) : "relayd",
-		.uid = config->uid,
-		.gid = config->gid,
-	};
-	int err;
-
-	err = session_open(&mount->session, &session, why, why_size);
-	if (err)
-		return err;
-	/* As /proc/mounts shows it. */
-	free(mount->mountpoint);
-	mount->mountpoint = strdup(mount->session.mountpoint);
-	if (!mount->mountpoint)
-		return -ENOMEM;
-	err = journal_init(&mount->journal, SLOTS_LARGE, SLOTS_SMALL);
-	if (err) {
-		snprintf(why, why_size, "no memory for the journal (%llu KiB): %s",
-			 (unsigned long long)relay_journal_size(SLOTS_LARGE, SLOTS_SMALL) / 1024, strerror(-err));
-		return -ENOMEM;
-	}
-	err = dispatch_init(&mount->dispatch, mount->name, &mount->journal, &mount->session, mount->stats,
-			    &mount->wake);
-	mount->dispatch.shared_store = config->shared_store;
-	return err;
-}
-
-static void supervisor_build(struct mount *mount, const struct mount_config *config)
-{
-	mount->supervisor = (struct supervisor){
-		.name = mount->name,
-		.loop = mount->loop,
-		.dispatch = &mount->dispatch,
-		.session = &mount->session,
-		.stats = mount->stats,
-		.command = mount->has_command ? &mount->command : NULL,
-		.directory = mount->directory,
-		.output = &mount->output,
-		.lives = config->lives ? config->lives : LIVES_DEFAULT,
-		.init_ms = INIT_DEADLINE_MS,
-		.end_ms = END_DEADLINE_MS,
-		.state = SUPERVISOR_STOPPED,
-		.pidfd = -1,
-		.channel = -1,
-		.on_change = on_supervisor_change,
-	};
-}
-
-int mount_new(struct mount **out, struct loop *loop, const struct mount_config *config,
-	      void (*on_gone)(struct mount *mount, void *arg), void *arg, char *why, size_t why_size)
-{
-	struct mount *mount = calloc(1, sizeof(*mount));
-	int err;
-
-	if (!mount) {
-		snprintf(why, why_size, "no memory for the mount");
-		return -ENOMEM;
-	}
-	mount->loop = loop;
-	mount->uid = config->uid;
-	mount->on_gone = on_gone;
-	mount->arg = arg;
-	mount->journal.fd = mount->session.fd = -1;
-	snprintf(why, why_size, "no memory for the mount");
-	err = strings_copy(mount, config);
-	if (!err && config->backend) {
-		err = launch_command_init(&mount->command, config->backend, why, why_size);
-		mount->has_command = !err;
-	}
-	if (!err)
-		err = kernel_side_build(mount, config, why, why_size);
-	if (!err)
-		err = output_init(&mount->output, loop, mount->name);
-	if (err) {
-		mount_free(mount);
-		return err;
-	}
-	supervisor_build(mount, config);
-	loop_wake_start(loop, &mount->wake, on_wake);
-	mount->built = true;
-	err = dispatch_start(&mount->dispatch);
-	if (err)
-		snprintf(why, why_size, "cannot start the threads of a mount: %s", strerror(-err));
-	else if (mount->has_command) {
-		err = supervisor_launch(&mount->supervisor);
-		if (err)
-			snprintf(why, why_size, "%s", mount->supervisor.problem);
-	}
-	mount->told = true;
-	if (err) {
-		mount_free(mount);
-		return err;
-	}
-	*out = mount;
-	return 0;
-}
-
 void mount_free(struct mount *mount)
 {
 	if (mount->session.mounted && !mount->kernel_gone && !mount->unmounting)
 		session_unmount(&mount->session, SESSION_UNMOUNT_ABORT);
-	if (mount->built) {
-		loop_timer_stop(&mount->end);
-		loop_timer_stop(&mount->supervisor.timer);
-		loop_timer_stop(&mount->supervisor.sweep);
+	loop_timer_stop(&mount->end);
+	loop_timer_stop(&mount->supervisor.timer);
+	loop_timer_stop(&mount->supervisor.sweep);
+	if (mount->has_dispatch)
 		dispatch_deinit(&mount->dispatch);
-	}
 	/* An unmount that waits for the backend's answers ends with this. */
 	session_device_close(&mount->session);
 	if (mount->unmounting)
@@ -325,17 +153,29 @@ void mount_free(struct mount *mount)
 	loop_wake_stop(&mount->wake);
 	session_close(&mount->session);
 	journal_deinit(&mount->journal);
+	if (mount->has_output)
+		output_deinit(&mount->output);
 	launch_command_deinit(&mount->command);
+	way_deinit(&mount->way);
+	free(mount->environment);
+	free(mount->options);
+	free(mount->asked);
 	free(mount->stats);
 	free(mount->directory);
 	free(mount->mountpoint);
+	free(mount->named_first);
 	free(mount->name);
 	free(mount);
 }
 
-int mount_attach(struct mount *mount, int channel, pid_t pid)
+int mount_attach(struct mount *mount, int channel, pid_t pid, enum way_via via)
 {
-	return supervisor_attach(&mount->supervisor, channel, pid);
+	return supervisor_attach(&mount->supervisor, channel, pid, via);
+}
+
+void mount_orphaned(struct mount *mount)
+{
+	supervisor_orphaned(&mount->supervisor);
 }
 
 int mount_restart(struct mount *mount)
@@ -385,11 +225,12 @@ void mount_status(const struct mount *mount, struct mount_status *out)
 
 	*out = (struct mount_status){
 		.name = mount->name,
-		.mountpoint = mount->mountpoint,
+		.mountpoint = mount->mountpoint ? mount->mountpoint : "",
 		.state = s->state,
 		.lane = "socket",
 		.incarnation = s->incarnation,
-		.backend_pid = s->pid,
+		.backend_pid = s->backend.pid,
+		.via = s->backend.answered ? way_via_name(s->via) : "",
 		.inflight = dispatch_inflight(&mount->dispatch),
 		.uid = mount->uid,
 		.restarts = atomic_load_explicit(&mount->stats->restarts, memory_order_relaxed),

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "supervisor.h"
+#include "way.h"
 
 struct loop;
 struct mount;
@@ -21,9 +22,15 @@ struct stats;
 /* What to mount.  Strings stay the caller's; mount_new() copies them. */
 struct mount_config {
 	const char *name;	/* NULL: the mountpoint */
-	const char *mountpoint; /* absolute */
+	bool unnamed;		/* the name is for as long as the mountpoint is not known */
+	const char *mountpoint; /* absolute; NULL, with argv: where the program mounts */
 	const char *options;	/* -o, as fusermount3 takes them; NULL: none */
-	const char *backend;	/* the command; NULL: backends attach themselves */
+	const char *backend;	/* the command; NULL: backends attach themselves, or argv */
+	char *const *argv;	/* the words of a program that mounts by itself, in place of backend */
+	char *const *environment; /* of the command; NULL: relayd's own */
+	const int *streams;	/* the first life's standard streams; NULL: the log.  The caller's */
+	enum way_wanted via;	/* how the command's program comes in */
+	const char *socket;	/* absolute path of our control socket; daemon_mount_add() sets it */
 	const char *directory;	/* where the command is run; NULL: / */
 	uid_t uid;		/* whose mount it is: user_id, group_id */
 	gid_t gid;
@@ -34,11 +41,12 @@ struct mount_config {
 /* A snapshot for the control socket. */
 struct mount_status {
 	const char *name;
-	const char *mountpoint;
+	const char *mountpoint; /* "": not known yet */
 	enum supervisor_state state;
 	const char *lane;
 	uint32_t incarnation;
 	pid_t backend_pid; /* 0: none */
+	const char *via;   /* which way it came in: way_via_name(); "" until it has answered */
 	uint32_t inflight;
 	uid_t uid;
 	uint64_t restarts;
@@ -58,7 +66,8 @@ struct mount_watcher {
 };
 
 /*
- * Makes the mount and starts its first backend, if it has a command.  Returns at
+ * Makes the mount and starts its first backend, if it has a command.  One that mounts
+ * by itself is started first, and the mount is made when it comes.  Returns at
  * once: SERVING is told to watchers.  A mount whose first backend ends before it
  * serves ends too, with the problem in its status.  on_gone() is called from the
  * loop when the mount has ended, by itself or by mount_unmount(), after its
@@ -66,7 +75,7 @@ struct mount_watcher {
  *
  * Returns 0, or a negative errno with a whole sentence for people in why:
  * -ENXIO for /dev/fuse, -EBUSY for a mountpoint in use, -ENOEXEC for a command
- * that cannot be executed, -ENOMEM, -EINVAL for the options, and others for the
+ * that cannot be executed or a way in that is not installed, -ENOMEM, -EINVAL for the options, and others for the
  * mountpoint.
  */
 int mount_new(struct mount **out, struct loop *loop, const struct mount_config *config,
@@ -78,7 +87,28 @@ void mount_free(struct mount *mount);
  * mount whose backends attach themselves.  pid is the peer, whose death is watched.
  * Returns 0, -EBUSY while a backend lives, or another negative errno.
  */
-int mount_attach(struct mount *mount, int channel, pid_t pid);
+int mount_attach(struct mount *mount, int channel, pid_t pid, enum way_via via);
+
+/* A program that was started by relayd and mounts by itself. */
+struct mount_visitor {
+	const char *target;  /* where it was told to mount */
+	const char *options; /* what it asks for, as -o */
+	gid_t gid;	     /* group_id */
+	enum way_via via;
+};
+
+/* Whether this is the token of an incarnation that has not brought its channel yet. */
+bool mount_awaits(const struct mount *mount, const char *token);
+
+/*
+ * Makes channel (which the mount takes over on success) that incarnation's, after making
+ * the kernel's mount if it is the first.
+ * Returns 0, or a negative errno with a sentence in why: as mount_new().
+ */
+int mount_come_in(struct mount *mount, int channel, const struct mount_visitor *visitor, char *why, size_t why_size);
+
+/* A process that relayd had inherited has ended. */
+void mount_orphaned(struct mount *mount);
 
 /* Ends the backend in order and starts the next.  Returns 0 or -EINVAL (none to start). */
 int mount_restart(struct mount *mount);

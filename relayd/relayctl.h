@@ -27,6 +27,7 @@ struct ctl_mount {
 	char *name;
 	char *mountpoint;
 	char *lane;
+	char *via; /* "": no backend has come in */
 	char *problem;
 	enum supervisor_state state;
 	uint32_t incarnation;

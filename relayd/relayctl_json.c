@@ -69,6 +69,7 @@ static json_t *mount_json(const struct ctl_mount *mount)
 	json_t *object = identity_json(mount);
 
 	member_add(&object, "lane", string_json(mount->lane));
+	member_add(&object, "via", string_json(mount->via));
 	member_add(&object, "incarnation", number_json(mount->incarnation));
 	member_add(&object, "backend_pid", number_json(mount->backend_pid));
 	member_add(&object, "inflight", number_json(mount->inflight));

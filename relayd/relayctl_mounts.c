@@ -66,6 +66,7 @@ static int mounts_add(struct ctl_mounts *mounts, const struct relay_ctl_client *
 		.name = strdup(relay_internal_ctl_string(client, &status->name)),
 		.mountpoint = strdup(relay_internal_ctl_string(client, &status->mountpoint)),
 		.lane = strdup(relay_internal_ctl_string(client, &status->lane)),
+		.via = strdup(relay_internal_ctl_string(client, &status->via)),
 		.problem = strdup(relay_internal_ctl_string(client, &status->problem)),
 		.state = (enum supervisor_state)le32toh(status->state),
 		.incarnation = le32toh(status->incarnation),
@@ -75,7 +76,7 @@ static int mounts_add(struct ctl_mounts *mounts, const struct relay_ctl_client *
 		.redone = le64toh(status->redone),
 		.longest_pause_us = le64toh(status->longest_pause_us),
 	};
-	return mount->name && mount->mountpoint && mount->lane && mount->problem ? 0 : -ENOMEM;
+	return mount->name && mount->mountpoint && mount->lane && mount->via && mount->problem ? 0 : -ENOMEM;
 }
 
 enum relayctl_exit mounts_fetch(struct relay_ctl_client *client, struct ctl_mounts *mounts)
@@ -113,6 +114,7 @@ void mounts_deinit(struct ctl_mounts *mounts)
 		free(mounts->all[i].name);
 		free(mounts->all[i].mountpoint);
 		free(mounts->all[i].lane);
+		free(mounts->all[i].via);
 		free(mounts->all[i].problem);
 	}
 	free(mounts->all);

@@ -119,9 +119,9 @@ static void pause_add(struct table *table, uint64_t us)
 
 void table_status(const struct ctl_mounts *mounts)
 {
-	static const char *const titles[] = {"NAME", "MOUNTPOINT", "STATE",	"LANE",	   ">LIFE",
+	static const char *const titles[] = {"NAME", "MOUNTPOINT", "STATE", "LANE",	     "VIA",	  ">LIFE",
 					     ">PID", ">IN FLIGHT", ">RESTARTS", ">REDONE", ">LONGEST PAUSE"};
-	struct table table = {.columns = 10, .titles = titles};
+	struct table table = {.columns = 11, .titles = titles};
 	size_t i;
 
 	for (i = 0; i < mounts->count; i++) {
@@ -131,6 +131,7 @@ void table_status(const struct ctl_mounts *mounts)
 		cell_add(&table, "%s", mount->mountpoint);
 		cell_add(&table, "%s", supervisor_state_name(mount->state));
 		cell_add(&table, "%s", mount->lane);
+		cell_add(&table, "%s", *mount->via ? mount->via : "-");
 		cell_add(&table, "%u", mount->incarnation);
 		if (mount->backend_pid)
 			cell_add(&table, "%u", mount->backend_pid);

@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "children.h"
 #include "fdpass.h"
 #include "mountopts.h"
 
@@ -62,31 +63,32 @@ static int mount_id_at(const char *path)
 	return id;
 }
 
-static int mountpoint_check(struct session *session, const char *mountpoint, mode_t *mode, char *why, size_t why_size)
+int session_place_check(const char *mountpoint, char **canonical, char *why, size_t why_size)
 {
 	struct stat st;
-	int err;
+	int err = 0;
 
-	if (fuse_mounted_at(mountpoint)) {
+	*canonical = NULL;
+	if (fuse_mounted_at(mountpoint))
+		err = -EBUSY;
+	if (!err)
+		*canonical = realpath(mountpoint, NULL);
+	if (!err && *canonical && fuse_mounted_at(*canonical))
+		err = -EBUSY;
+	if (err) {
 		snprintf(why, why_size, "%s: a FUSE filesystem is mounted there already", mountpoint);
-		return -EBUSY;
-	}
-	session->mountpoint = realpath(mountpoint, NULL);
-	if (!session->mountpoint || stat(session->mountpoint, &st) < 0) {
+	} else if (!*canonical || stat(*canonical, &st) < 0) {
 		err = -errno;
 		snprintf(why, why_size, "%s: %s", mountpoint, strerror(-err));
-		return err;
-	}
-	if (fuse_mounted_at(session->mountpoint)) {
-		snprintf(why, why_size, "%s: a FUSE filesystem is mounted there already", mountpoint);
-		return -EBUSY;
-	}
-	if (!S_ISDIR(st.st_mode)) {
+	} else if (!S_ISDIR(st.st_mode)) {
+		err = -ENOTDIR;
 		snprintf(why, why_size, "%s: not a directory", mountpoint);
-		return -ENOTDIR;
 	}
-	*mode = st.st_mode & S_IFMT;
-	return 0;
+	if (!err)
+		return 0;
+	free(*canonical);
+	*canonical = NULL;
+	return err;
 }
 
 static int device_open(struct session *session, char *why, size_t why_size)
@@ -100,7 +102,7 @@ static int device_open(struct session *session, char *why, size_t why_size)
 }
 
 static int mount_directly(struct session *session, const struct session_config *config, const struct mountopts *opts,
-			  mode_t mode, char *why, size_t why_size)
+			  char *why, size_t why_size)
 {
 	const char *subtype = opts->subtype ? opts->subtype : config->subtype;
 	char *type = NULL, *data = NULL;
@@ -110,8 +112,8 @@ static int mount_directly(struct session *session, const struct session_config *
 	if (err)
 		return err;
 	if (asprintf(&type, "fuse%s%s", subtype ? "." : "", subtype ? subtype : "") < 0 ||
-	    asprintf(&data, "fd=%d,rootmode=%o,user_id=%u,group_id=%u%s", session->fd, mode, config->uid, config->gid,
-		     opts->kernel) < 0)
+	    asprintf(&data, "fd=%d,rootmode=%o,user_id=%u,group_id=%u%s", session->fd, S_IFDIR, config->uid,
+		     config->gid, opts->kernel) < 0)
 		err = -ENOMEM;
 	else if (mount(opts->fsname ? opts->fsname : config->fsname, session->mountpoint, type, opts->flags, data) < 0)
 		err = -errno;
@@ -122,14 +124,22 @@ static int mount_directly(struct session *session, const struct session_config *
 	return err;
 }
 
-/* Runs fusermount3 and waits for it.  Returns 0, or a negative errno. */
-static int helper_run(char *const argv[], int comm_fd)
+static int helper_wait(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
+}
+
+static int helper_spawn(char *const argv[], int comm_fd, pid_t *pid)
 {
 	char comm[32], *envp[64];
 	posix_spawn_file_actions_t actions;
 	size_t n = 0;
-	int err, status;
-	pid_t pid;
+	int err;
 
 	snprintf(comm, sizeof(comm), "_FUSE_COMMFD=%d", comm_fd);
 	for (char **e = environ; *e && n < sizeof(envp) / sizeof(envp[0]) - 2; e++)
@@ -140,14 +150,23 @@ static int helper_run(char *const argv[], int comm_fd)
 	posix_spawn_file_actions_init(&actions);
 	if (comm_fd >= 0) /* the same number twice: takes FD_CLOEXEC off */
 		posix_spawn_file_actions_adddup2(&actions, comm_fd, comm_fd);
-	err = posix_spawnp(&pid, argv[0], &actions, NULL, argv, envp);
+	err = posix_spawnp(pid, argv[0], &actions, NULL, argv, envp);
 	posix_spawn_file_actions_destroy(&actions);
-	if (err)
-		return -err;
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
+	return -err;
+}
+
+/* Runs fusermount3 and waits for it.  Returns 0, or a negative errno. */
+static int helper_run(char *const argv[], int comm_fd)
+{
+	pid_t pid;
+	int err;
+
+	children_hold();
+	err = helper_spawn(argv, comm_fd, &pid);
+	if (!err)
+		err = helper_wait(pid);
+	children_go_on();
+	return err;
 }
 
 /* ",KEY=VALUE", with what separates options in the value escaped. */
@@ -214,16 +233,15 @@ static int mount_by_helper(struct session *session, const struct session_config 
 int session_open(struct session *session, const struct session_config *config, char *why, size_t why_size)
 {
 	struct mountopts opts;
-	mode_t mode;
 	int err;
 
 	*session = (struct session){.fd = -1};
 	err = mountopts_parse(&opts, config->options, config->uid == 0, why, why_size);
 	if (err)
 		return err;
-	err = mountpoint_check(session, config->mountpoint, &mode, why, why_size);
+	err = session_place_check(config->mountpoint, &session->mountpoint, why, why_size);
 	if (!err)
-		err = geteuid() == 0 ? mount_directly(session, config, &opts, mode, why, why_size)
+		err = geteuid() == 0 ? mount_directly(session, config, &opts, why, why_size)
 				     : mount_by_helper(session, config, &opts, why, why_size);
 	mountopts_deinit(&opts);
 	if (err) {

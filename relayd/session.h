@@ -45,6 +45,13 @@ struct session_config {
 };
 
 /*
+ * Whether a FUSE filesystem can be mounted there, as far as that can be told before;
+ * *canonical gets its path, to be freed.  Asks nothing of what is mounted there.
+ * Returns 0 or a negative errno: as session_open().
+ */
+int session_place_check(const char *mountpoint, char **canonical, char *why, size_t why_size);
+
+/*
  * Opens /dev/fuse and mounts: by mount(2) as root, else through fusermount3.
  * Returns 0, or a negative errno with a sentence in why: -ENXIO if /dev/fuse is
  * not to be had, -EBUSY if a FUSE filesystem is mounted there, -ENOTDIR and

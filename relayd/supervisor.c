@@ -4,20 +4,18 @@
  * An action does what the event asks in that state and returns the next state.
  * An event that a state has no row for is none of its business.  Whatever a
  * backend does, it ends up in DIED: there is one way out of every life, and the
- * next one begins only when the process is certainly gone (pidfd; for one that
+ * next one begins only when its processes are certainly gone (backend.h; for one that
  * attached by itself, the end of its channel: life_over()), so that two incarnations
  * never work on one store.
  */
 #include "supervisor.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon.h"
@@ -73,23 +71,17 @@ static void on_timer(struct loop_timer *timer)
 	supervisor_event(s, SUPERVISOR_TIMEOUT);
 }
 
-/* ---- the process -------------------------------------------------------- */
-
-static void backend_kill(struct supervisor *s)
-{
-	if (s->pidfd >= 0 && !s->exited)
-		syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
-}
+/* ---- the life ----------------------------------------------------------- */
 
 /*
  * Whether the life is over.  What attached by itself may have become a daemon since,
  * so that its pid is nobody's: there the end of the channel is all that can be
  * known.  The kernel closes it when the last thread that shares it has left its last
- * system call.
+ * system call.  The same goes for a daemon of which nothing but the channel is known.
  */
 static bool life_over(const struct supervisor *s)
 {
-	return s->drained && (s->exited || !s->child);
+	return s->drained && (!s->backend.child || backend_gone(&s->backend) || (s->backend.away && s->begun));
 }
 
 /* From here on applications wait. */
@@ -107,31 +99,9 @@ static void channel_cut(struct supervisor *s)
 	 * First the socket, so that a send that waits for room ends; what was received
 	 * stays readable.  One that attached has to close its end itself: see life_over().
 	 */
-	shutdown(s->channel, s->child ? SHUT_RDWR : SHUT_WR);
+	if (s->channel >= 0)
+		shutdown(s->channel, s->backend.child ? SHUT_RDWR : SHUT_WR);
 	dispatch_gate_shut(s->dispatch);
-}
-
-/*
- * A process that has a file of its own mount open ends by asking that mount, and
- * keeps its channel until it is answered: neither the channel nor the pidfd tells.
- */
-static bool backend_dying(const struct supervisor *s)
-{
-	char path[32], stat[512];
-	const char *name_end;
-	FILE *file;
-	size_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)s->pid);
-	file = fopen(path, "re");
-	if (!file)
-		return false;
-	n = fread(stat, 1, sizeof(stat) - 1, file);
-	fclose(file);
-	stat[n] = '\0';
-	/* proc(5): pid (name) state; Z while threads of it are left, which end. */
-	name_end = strrchr(stat, ')');
-	return name_end && name_end[1] == ' ' && name_end[2] == 'Z';
 }
 
 static void on_sweep(struct loop_timer *timer)
@@ -141,45 +111,29 @@ static void on_sweep(struct loop_timer *timer)
 
 	if (!serving)
 		dispatch_sweep(s->dispatch);
-	else if (s->child && dispatch_inflight(s->dispatch) > 0 && backend_dying(s))
+	else if (dispatch_inflight(s->dispatch) > 0 && backend_dying(&s->backend))
 		channel_cut(s);
 	loop_timer_start(s->loop, &s->sweep, serving ? LOOK_MS : SWEEP_MS, on_sweep);
 }
 
-/* How it ended, and whether that was its own doing. */
-static void ending_note(struct supervisor *s)
+/* A daemon that has not brought a channel, and of which no process is left, will not come. */
+static void daemon_look(struct supervisor *s)
 {
-	siginfo_t info = {0};
-
-	s->own_fault = false;
-	snprintf(s->ending, sizeof(s->ending), "ended");
-	if (!s->child || waitid(P_PID, (id_t)s->pid, &info, WEXITED) < 0)
-		return;
-	if (info.si_code == CLD_EXITED) {
-		snprintf(s->ending, sizeof(s->ending), "exited with status %d", info.si_status);
-		s->own_fault = true;
-	} else {
-		snprintf(s->ending, sizeof(s->ending), "was killed by signal %d (%s)", info.si_status,
-			 strsignal(info.si_status));
-		s->own_fault = info.si_status == SIGSEGV || info.si_status == SIGABRT || info.si_status == SIGBUS ||
-			       info.si_status == SIGILL || info.si_status == SIGFPE || info.si_status == SIGTRAP ||
-			       info.si_status == SIGSYS;
-	}
+	if (s->backend.away && s->channel < 0 && !way_daemon_lives(s->way))
+		backend_give_up(&s->backend);
 }
 
-static void on_exit_ready(struct loop_io *io, unsigned events)
+static void on_backend_end(struct backend *backend)
 {
-	struct supervisor *s = (struct supervisor *)((char *)io - offsetof(struct supervisor, on_exit));
+	struct supervisor *s = (struct supervisor *)((char *)backend - offsetof(struct supervisor, backend));
 
-	(void)events;
-	loop_io_stop(io);
-	s->exited = true;
-	if (!s->child)
+	if (!backend->child)
 		return; /* its channel tells */
 	output_drain(s->output);
-	ending_note(s);
+	daemon_look(s);
 	/* Something of it may still hold the channel's other end: a child that it left behind. */
-	channel_cut(s);
+	if (backend_gone(backend) || backend->server.ended)
+		channel_cut(s);
 	if (life_over(s))
 		supervisor_event(s, SUPERVISOR_DIED);
 }
@@ -189,24 +143,32 @@ static void on_drained(struct supervisor *s)
 {
 	s->drained = true;
 	channel_cut(s);
-	if (!s->exited)
-		s->dispatch->gone = s->pid;
+	if (!backend_gone(&s->backend))
+		s->dispatch->gone = s->backend.pid;
 	supervisor_event(s, life_over(s) ? SUPERVISOR_DIED : SUPERVISOR_CLOSED);
 }
 
-/* Has the backend served.  One that is gone already is left to on_exit_ready(). */
+/* Has the backend served.  One that is gone already is left to on_backend_end(). */
 static void channel_begin(struct supervisor *s)
 {
-	int err = dispatch_channel_begin(s->dispatch, s->channel, s->incarnation);
+	int on = 1, err;
 
+	/* Its answer to INIT says which process serves: see on_init_answered(). */
+	setsockopt(s->channel, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
+	err = dispatch_channel_begin(s->dispatch, s->channel, s->incarnation);
+	s->begun = true;
 	s->drained = err != 0;
 	if (!err)
 		return;
-	log_warning("%s: incarnation %u, pid %d, does not take INIT: %s", s->name, s->incarnation, (int)s->pid,
-		    strerror(-err));
+	log_warning("%s: incarnation %u, pid %d, does not take INIT: %s", s->name, s->incarnation,
+		    (int)s->backend.pid, strerror(-err));
 	/* What attached by itself has until the deadline to end. */
-	if (s->child)
-		backend_kill(s);
+	if (!s->backend.child)
+		return;
+	if (life_over(s))
+		supervisor_event(s, SUPERVISOR_DIED);
+	else
+		backend_kill(&s->backend);
 }
 
 /* Room for long packets.  As a user this is clamped to net.core.wmem_max, where one still fits. */
@@ -218,48 +180,87 @@ static void channel_enlarge(int channel)
 		setsockopt(channel, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 }
 
-/* A new life with this process and channel, from here on the supervisor's. */
-static void life_begin(struct supervisor *s, int channel, pid_t pid, int pidfd, bool child)
+/* The channel is the supervisor's from here on. */
+static void channel_take(struct supervisor *s, int channel)
 {
-	s->pid = pid;
-	s->pidfd = pidfd;
 	s->channel = channel;
-	s->child = child;
-	s->exited = s->own_fault = s->wanted = false;
-	snprintf(s->ending, sizeof(s->ending), "ended");
-	s->drained = true; /* until the replier has the channel */
-	s->serving_ns = 0;
-	s->incarnation++;
-	if (s->incarnation > 1)
-		atomic_fetch_add_explicit(&s->stats->restarts, 1, memory_order_relaxed);
 	channel_enlarge(channel);
-	loop_io_start(s->loop, &s->on_exit, pidfd, LOOP_READ, on_exit_ready);
-	loop_timer_start(s->loop, &s->timer, s->init_ms, on_timer);
-	log_info("%s: incarnation %u, pid %d, is starting", s->name, s->incarnation, (int)pid);
 	if (s->kernel_ready)
 		channel_begin(s);
 }
 
-/* Starts a process on a new channel.  Returns 0 or a negative errno. */
+/* A new life with the process that s->backend has.  Its channel follows. */
+static void life_begin(struct supervisor *s)
+{
+	s->wanted = s->begun = false;
+	s->drained = true; /* until the replier has the channel */
+	s->serving_ns = 0;
+	s->exit_status = 0;
+	s->incarnation++;
+	if (s->incarnation > 1)
+		atomic_fetch_add_explicit(&s->stats->restarts, 1, memory_order_relaxed);
+	loop_timer_start(s->loop, &s->timer, s->init_ms, on_timer);
+	log_info("%s: incarnation %u, pid %d, is starting", s->name, s->incarnation, (int)s->backend.pid);
+}
+
+/* Runs the command; `channel` is its end, -1 for one that mounts by itself. */
+static int command_run(struct supervisor *s, int channel)
+{
+	bool first = s->incarnation == 0 && s->first_streams;
+	char **environment = NULL;
+	struct launch launch = {
+		.command = s->command,
+		.directory = s->directory,
+		.channel = channel,
+		.input = first ? s->first_streams[0] : -1,
+		.output = first ? s->first_streams[1] : s->output->write_fd,
+		.error = first ? s->first_streams[2] : s->output->write_fd,
+	};
+	int err = 0;
+
+	if (s->way && s->way->placed)
+		err = way_token_renew(s->way);
+	if (!err && s->way) {
+		environment = way_environment(s->way, s->environment ? s->environment : environ);
+		err = environment ? 0 : -ENOMEM;
+	}
+	launch.environment = environment;
+	if (!err)
+		err = backend_start(&s->backend, &launch);
+	free(environment);
+	return err;
+}
+
+/* Starts a process: on a new channel, or to come in by itself.  Returns 0 or a negative errno. */
 static int backend_launch(struct supervisor *s)
 {
-	int pair[2], pidfd;
-	pid_t pid;
+	int pair[2] = {-1, -1}, err;
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return -errno;
-	channel_enlarge(pair[1]);
-	pid = launch_run(s->command, s->directory, pair[1], s->output->write_fd, &pidfd);
-	close(pair[1]);
-	if (pid < 0) {
-		close(pair[0]);
-		return (int)pid;
+	s->backend.loop = s->loop;
+	s->backend.on_end = on_backend_end;
+	if (!(s->way && s->way->placed)) {
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+			return -errno;
+		channel_enlarge(pair[1]);
+		s->via = WAY_VIA_FD;
 	}
-	life_begin(s, pair[0], pid, pidfd, true);
+	err = command_run(s, pair[1]);
+	if (pair[1] >= 0)
+		close(pair[1]);
+	if (err) {
+		if (pair[0] >= 0)
+			close(pair[0]);
+		return err;
+	}
+	life_begin(s);
+	if (pair[0] >= 0)
+		channel_take(s, pair[0]);
 	return 0;
 }
 
 /* ---- actions ------------------------------------------------------------ */
+
+static enum supervisor_state do_died(struct supervisor *s);
 
 static enum supervisor_state backoff_begin(struct supervisor *s, uint32_t delay)
 {
@@ -304,7 +305,7 @@ static enum supervisor_state serving_begin(struct supervisor *s, bool waited)
 	}
 	s->problem[0] = '\0';
 	s->exit_status = 0;
-	log_info("%s: incarnation %u, pid %d, is serving", s->name, s->incarnation, (int)s->pid);
+	log_info("%s: incarnation %u, pid %d, is serving", s->name, s->incarnation, (int)s->backend.pid);
 	return SUPERVISOR_SERVING;
 }
 
@@ -334,19 +335,37 @@ static enum supervisor_state do_ready(struct supervisor *s)
 	return do_redo(s);
 }
 
+/*
+ * Kills the backend.  Its end comes as an event; where nothing is there to be killed (a
+ * daemon that did not come) it is now.
+ */
+static enum supervisor_state life_kill(struct supervisor *s)
+{
+	if (backend_kill(&s->backend) && s->backend.child)
+		return s->state;
+	if (s->backend.child) {
+		backend_give_up(&s->backend);
+		channel_cut(s);
+	}
+	return life_over(s) ? do_died(s) : s->state;
+}
+
 static enum supervisor_state do_refuse(struct supervisor *s)
 {
 	/* problem was set by whoever held the answer against the first. */
-	s->exit_status = EXIT_BACKEND_ENDED;
+	if (!s->exit_status)
+		s->exit_status = EXIT_BACKEND_ENDED;
 	log_error("%s: incarnation %u: %s", s->name, s->incarnation, s->problem);
-	backend_kill(s);
-	return s->state;
+	return life_kill(s);
 }
 
 static enum supervisor_state do_kill_late(struct supervisor *s)
 {
-	snprintf(s->problem, sizeof(s->problem), "the backend, pid %d, did not answer INIT within %u s", (int)s->pid,
-		 s->init_ms / 1000);
+	/* What it was refused for when it came to mount is the better reason. */
+	if (s->channel < 0 && s->exit_status)
+		return do_refuse(s);
+	snprintf(s->problem, sizeof(s->problem), "the backend, pid %d, did not %s within %u s", (int)s->backend.pid,
+		 s->channel < 0 ? "come to mount" : "answer INIT", s->init_ms / 1000);
 	return do_refuse(s);
 }
 
@@ -374,37 +393,40 @@ static enum supervisor_state do_closed(struct supervisor *s)
 static void life_end(struct supervisor *s)
 {
 	loop_timer_stop(&s->timer);
-	loop_io_stop(&s->on_exit);
 	atomic_store(&s->dispatch->watched, false);
 	dispatch_gate_shut(s->dispatch);
-	dispatch_channel_end(s->dispatch, s->own_fault && !s->wanted);
-	close(s->channel);
-	close(s->pidfd);
-	s->channel = s->pidfd = -1;
+	dispatch_channel_end(s->dispatch, s->backend.own_fault && !s->wanted);
+	if (s->channel >= 0)
+		close(s->channel);
+	s->channel = -1;
+	if (s->way)
+		way_token_forget(s->way);
 	if (s->wanted || s->stopping)
-		log_info("%s: incarnation %u, pid %d, %s", s->name, s->incarnation, (int)s->pid, s->ending);
+		log_info("%s: incarnation %u, pid %d, %s", s->name, s->incarnation, (int)s->backend.pid,
+			 s->backend.ending);
 	else
 		log_warning("%s: incarnation %u, pid %d, %s; %u requests in flight", s->name, s->incarnation,
-			    (int)s->pid, s->ending, dispatch_inflight(s->dispatch));
-	s->pid = 0;
+			    (int)s->backend.pid, s->backend.ending, dispatch_inflight(s->dispatch));
+	backend_end(&s->backend);
 }
 
 static enum supervisor_state do_died(struct supervisor *s)
 {
 	uint64_t served = s->serving_ns ? dispatch_now_ns() - s->serving_ns : 0;
-	bool healthy = served > (s->own_fault ? HEALTHY_FAULT_NS : 0);
+	bool healthy = served > (s->backend.own_fault ? HEALTHY_FAULT_NS : 0);
 	uint32_t delay = backoff_delay(&s->backoff, healthy || s->wanted);
 
 	life_end(s);
 	if (s->stopping)
 		return SUPERVISOR_STOPPED;
 	if (s->problem[0] == '\0' && !s->wanted)
-		snprintf(s->problem, sizeof(s->problem), "the backend %s%s", s->ending,
+		snprintf(s->problem, sizeof(s->problem), "the backend %s%s", s->backend.ending,
 			 s->served ? "" : " before the mount answered");
 	if (!s->command)
 		return SUPERVISOR_STOPPED;
 	if (!s->served && !s->wanted) {
-		s->exit_status = EXIT_BACKEND_ENDED;
+		if (!s->exit_status)
+			s->exit_status = EXIT_BACKEND_ENDED;
 		return SUPERVISOR_FAILED;
 	}
 	return delay ? backoff_begin(s, delay) : do_start(s);
@@ -431,10 +453,10 @@ static enum supervisor_state do_end_drained(struct supervisor *s)
 
 static enum supervisor_state do_end_late(struct supervisor *s)
 {
-	log_warning("%s: incarnation %u, pid %d, does not end", s->name, s->incarnation, (int)s->pid);
+	log_warning("%s: incarnation %u, pid %d, does not end", s->name, s->incarnation, (int)s->backend.pid);
 	/* One that attached may have others to serve when this mount is gone. */
-	if (s->child || !s->stopping)
-		backend_kill(s);
+	if (s->backend.child || !s->stopping)
+		backend_kill(&s->backend);
 	/* And may not be what it was then, so that it cannot be killed: it is cut off. */
 	shutdown(s->channel, SHUT_RDWR);
 	return s->state;
@@ -444,10 +466,9 @@ static enum supervisor_state do_end_late(struct supervisor *s)
 static enum supervisor_state do_kill(struct supervisor *s)
 {
 	s->wanted = true;
-	if (s->stopping && !s->child)
+	if (s->stopping && !s->backend.child)
 		return do_end(s);
-	backend_kill(s);
-	return s->state;
+	return life_kill(s);
 }
 
 static enum supervisor_state do_stop(struct supervisor *s)
@@ -536,10 +557,17 @@ void supervisor_event(struct supervisor *s, enum supervisor_event event)
 static void on_init_answered(struct supervisor *s)
 {
 	const struct dispatch *d = s->dispatch;
-	int err = session_init_answer(s->session, d->init_reply, d->init_reply_size, atomic_load(&d->librelay),
-				      s->problem, sizeof(s->problem));
+	int err, gone;
 
+	gone = backend_follow(&s->backend, d->peer_pid);
+	log_info("%s: incarnation %u, pid %d, came in by %s", s->name, s->incarnation, (int)s->backend.pid,
+		 way_via_text(s->via));
+	err = session_init_answer(s->session, d->init_reply, d->init_reply_size, atomic_load(&d->librelay),
+				  s->problem, sizeof(s->problem));
 	supervisor_event(s, err ? SUPERVISOR_REFUSED : SUPERVISOR_READY);
+	/* Nobody tells of its end, and what it has left behind may hold the channel. */
+	if (gone < 0)
+		channel_cut(s);
 }
 
 void supervisor_dispatched(struct supervisor *s, unsigned events)
@@ -566,18 +594,51 @@ int supervisor_launch(struct supervisor *s)
 	return s->state == SUPERVISOR_FAILED ? -ENOEXEC : 0;
 }
 
-int supervisor_attach(struct supervisor *s, int channel, pid_t pid)
+void supervisor_orphaned(struct supervisor *s)
 {
-	int pidfd;
+	if (!s->backend.away)
+		return;
+	daemon_look(s);
+	if (life_over(s))
+		supervisor_event(s, SUPERVISOR_DIED);
+}
+
+bool supervisor_awaits(const struct supervisor *s, const char *token)
+{
+	return s->way && way_token_is(s->way, token) && s->state == SUPERVISOR_STARTING && s->channel < 0;
+}
+
+void supervisor_come_in(struct supervisor *s, int channel, enum way_via via)
+{
+	s->via = via;
+	s->exit_status = 0;
+	/* From here on it has the time that any backend has to answer INIT. */
+	loop_timer_start(s->loop, &s->timer, s->init_ms, on_timer);
+	channel_take(s, channel);
+}
+
+void supervisor_refuse(struct supervisor *s, const char *problem, unsigned exit_status)
+{
+	snprintf(s->problem, sizeof(s->problem), "%s", problem);
+	s->exit_status = exit_status;
+}
+
+int supervisor_attach(struct supervisor *s, int channel, pid_t pid, enum way_via via)
+{
+	int err;
 
 	if (s->command)
 		return -EINVAL;
 	if (s->state != SUPERVISOR_STOPPED || s->stopping)
 		return -EBUSY;
-	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (pidfd < 0)
-		return -errno;
-	life_begin(s, channel, pid, pidfd, false);
+	s->backend.loop = s->loop;
+	s->backend.on_end = on_backend_end;
+	err = backend_take(&s->backend, pid);
+	if (err)
+		return err;
+	s->via = via;
+	life_begin(s);
+	channel_take(s, channel);
 	s->state = SUPERVISOR_STARTING;
 	s->on_change(s);
 	return 0;

@@ -1,7 +1,7 @@
 /*
  * The life of a mount's backends: a table of state x event.
  *
- * The supervisor owns the backend: its process (pidfd), its channel, and when to
+ * The supervisor owns the backend: its processes (backend.h), its channel, and when to
  * start the next.  It drives the dispatch, which moves the requests.  All on the
  * main thread.
  */
@@ -12,10 +12,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "backend.h"
 #include "backoff.h"
 #include "launch.h"
 #include "loop.h"
 #include "output.h"
+#include "way.h"
 
 struct dispatch;
 struct session;
@@ -56,19 +58,20 @@ struct supervisor {
 	const struct launch_command *command; /* NULL: backends attach themselves */
 	const char *directory;
 	struct output *output; /* where the command prints to */
+	struct way *way;       /* how it comes in; NULL: it inherits its channel */
+	char *const *environment; /* of the command; NULL: relayd's own */
+	const int *first_streams; /* three descriptors for the first life; NULL: as the later ones */
 	unsigned lives;
 	uint32_t init_ms; /* how long a backend may take to answer INIT */
 	uint32_t end_ms;  /* and to end when it is asked to */
 
 	enum supervisor_state state;
 	uint32_t incarnation;
-	pid_t pid;	/* 0: no backend */
-	int pidfd;	/* -1: none */
+	struct backend backend;
 	int channel;	/* -1: none */
-	bool child;	/* ours to wait for */
-	bool exited;	/* the process has ended */
-	bool drained;	/* the channel has */
-	bool own_fault; /* it died by its own doing */
+	enum way_via via; /* which way it came */
+	bool begun;	/* INIT was sent on it */
+	bool drained;	/* it has ended, or did not begin */
 	bool wanted;	/* we ended it ourselves */
 	bool stopping;	/* the mount ends */
 	bool served;	/* some incarnation has reached SERVING */
@@ -77,11 +80,9 @@ struct supervisor {
 	struct backoff backoff;
 	char problem[256];
 	unsigned exit_status; /* that goes with the problem */
-	char ending[64];      /* how the last backend ended */
 
 	bool kernel_ready; /* the kernel's INIT has come: backends can be sent theirs */
 
-	struct loop_io on_exit;
 	struct loop_timer timer; /* the state's deadline, or the backoff */
 	struct loop_timer sweep;
 
@@ -95,7 +96,7 @@ const char *supervisor_state_name(enum supervisor_state state);
 int supervisor_state_parse(const char *name, enum supervisor_state *state);
 
 /*
- * Everything but the fields above on_change starts out zero; the descriptors -1.
+ * Everything but the fields above `state` and on_change starts out zero; the channel -1.
  * Starts the first backend if there is a command.
  * Returns 0, or -ENOEXEC with a sentence in problem.
  */
@@ -111,6 +112,16 @@ void supervisor_dispatched(struct supervisor *supervisor, unsigned events);
  * Returns 0, -EBUSY while a backend lives, -EINVAL if relayd starts the backends
  * itself, -ESRCH if the process is gone.
  */
-int supervisor_attach(struct supervisor *supervisor, int channel, pid_t pid);
+int supervisor_attach(struct supervisor *supervisor, int channel, pid_t pid, enum way_via via);
+
+/* Whether the present incarnation was started with this token, and has not brought its channel yet. */
+bool supervisor_awaits(const struct supervisor *supervisor, const char *token);
+/* The channel of the incarnation that is awaited; it is taken over. */
+void supervisor_come_in(struct supervisor *supervisor, int channel, enum way_via via);
+/* Why it cannot come in, for when it has ended. */
+void supervisor_refuse(struct supervisor *supervisor, const char *problem, unsigned exit_status);
+
+/* Some process that relayd had inherited has ended. */
+void supervisor_orphaned(struct supervisor *supervisor);
 
 #endif

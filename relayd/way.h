@@ -75,8 +75,8 @@ void way_token_forget(struct way *way);
 bool way_token_is(const struct way *way, const char *token);
 
 /*
- * The environment for a program: base, and what leads it to us.  The array and its
- * strings are one allocation, the caller's to free; NULL: no memory.
+ * The environment for a program: base, and what leads it to us.  One allocation, the
+ * caller's to free, but for the strings that are base's; NULL: no memory.
  */
 char **way_environment(const struct way *way, char *const *base);
 

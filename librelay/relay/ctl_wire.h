@@ -180,6 +180,7 @@ struct relay_ctl_status {
 	struct relay_ctl_string mountpoint;
 	struct relay_ctl_string lane;
 	struct relay_ctl_string problem; /* why it does not serve; empty if nothing is wrong */
+	struct relay_ctl_string via;	 /* "fd", "fusermount", "preload", "librelay"; none until it has come in */
 };
 
 /* Answered by relay_ctl_stats, with `rows` records of `row_size` bytes after it. */
@@ -263,7 +264,7 @@ static_assert(sizeof(struct relay_ctl_hello_reply) == 24, "hello reply");
 static_assert(sizeof(struct relay_ctl_mount) == 56, "mount");
 static_assert(sizeof(struct relay_ctl_attach) == 56, "attach");
 static_assert(sizeof(struct relay_ctl_select) == 8, "select");
-static_assert(sizeof(struct relay_ctl_status) == 80, "status");
+static_assert(sizeof(struct relay_ctl_status) == 88, "status");
 static_assert(sizeof(struct relay_ctl_stats) == 96, "stats");
 static_assert(sizeof(struct relay_ctl_stats_row) == 80, "stats row");
 static_assert(sizeof(struct relay_ctl_wait) == 24, "wait");

@@ -107,7 +107,7 @@ int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, s
 
 	asked->adds++;
 	snprintf(asked->name, sizeof(asked->name), "%s", config->name ? config->name : "");
-	snprintf(asked->mountpoint, sizeof(asked->mountpoint), "%s", config->mountpoint);
+	snprintf(asked->mountpoint, sizeof(asked->mountpoint), "%s", config->mountpoint ? config->mountpoint : "");
 	snprintf(asked->options, sizeof(asked->options), "%s", config->options ? config->options : "");
 	snprintf(asked->backend, sizeof(asked->backend), "%s", config->backend ? config->backend : "");
 	snprintf(asked->directory, sizeof(asked->directory), "%s", config->directory ? config->directory : "");
@@ -115,12 +115,19 @@ int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, s
 	asked->gid = config->gid;
 	asked->shared_store = config->shared_store;
 	asked->lives = config->lives;
+	asked->wanted = config->via;
+	asked->unnamed = config->unnamed;
+	asked->words = asked->variables = 0;
+	for (char *const *word = config->argv; word && *word; word++)
+		asked->words++;
+	for (char *const *variable = config->environment; variable && *variable; variable++)
+		asked->variables++;
 	if (daemon->refuse) {
 		snprintf(why, why_size, "%s", daemon->why);
 		return daemon->refuse;
 	}
-	*out = mount_append(daemon, config->name ? config->name : config->mountpoint, config->mountpoint, config->uid,
-			    &daemon->next);
+	*out = mount_append(daemon, config->name ? config->name : config->mountpoint,
+			    config->mountpoint ? config->mountpoint : "", config->uid, &daemon->next);
 	return 0;
 }
 
@@ -140,11 +147,40 @@ struct mount *daemon_mount_find(struct daemon *daemon, const char *name)
 	return NULL;
 }
 
-int mount_attach(struct mount *mount, int channel, pid_t pid)
+struct mount *daemon_mount_awaiting(struct daemon *daemon, const char *token)
+{
+	struct mount *mount;
+
+	for (mount = daemon->first; mount; mount = mount->next) {
+		if (mount->is.token && strcmp(mount->is.token, token) == 0)
+			return mount;
+	}
+	return NULL;
+}
+
+int mount_come_in(struct mount *mount, int channel, const struct mount_visitor *visitor, char *why, size_t why_size)
+{
+	struct fake_asked *asked = &current->daemon.asked;
+
+	asked->visits++;
+	asked->via = visitor->via;
+	asked->gid = visitor->gid;
+	snprintf(asked->options, sizeof(asked->options), "%s", visitor->options);
+	snprintf(asked->mountpoint, sizeof(asked->mountpoint), "%s", visitor->target);
+	if (mount->is.attach_result) {
+		snprintf(why, why_size, "refused");
+		return mount->is.attach_result;
+	}
+	asked->channel = channel;
+	return 0;
+}
+
+int mount_attach(struct mount *mount, int channel, pid_t pid, enum way_via via)
 {
 	struct fake_asked *asked = &current->daemon.asked;
 
 	asked->attaches++;
+	asked->via = via;
 	if (mount->is.attach_result)
 		return mount->is.attach_result;
 	asked->channel = channel;
@@ -179,6 +215,7 @@ void mount_status(const struct mount *mount, struct mount_status *out)
 		.lane = "socket",
 		.incarnation = mount->is.incarnation,
 		.backend_pid = mount->is.backend_pid,
+		.via = "preload",
 		.inflight = 3,
 		.uid = mount->uid,
 		.restarts = mount->stats.restarts,

@@ -26,6 +26,7 @@ struct fake_mount {
 	int unmount_result; /* of mount_unmount() */
 	int unmount_error;  /* what becomes of it later */
 	bool detached;
+	const char *token; /* constant: it awaits a backend with this one; NULL: none */
 };
 
 /* What was asked of the daemon last. */
@@ -42,7 +43,11 @@ struct fake_asked {
 	int channel; /* of mount_attach(): the daemon's to close */
 	pid_t pid;
 	bool force;
-	unsigned adds, attaches, restarts, unmounts;
+	enum way_wanted wanted;
+	enum way_via via; /* of mount_attach() and mount_come_in() */
+	bool unnamed;
+	unsigned words, variables; /* of a RUN */
+	unsigned adds, attaches, visits, restarts, unmounts;
 };
 
 /* Serves a socket in a directory of its own, as long as the test lives. */

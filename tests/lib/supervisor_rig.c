@@ -54,7 +54,7 @@ int supervisor_rig_init(struct supervisor_rig *rig, const char *line)
 	if (!err)
 		err = output_init(&rig->output, rig->dispatch.loop, "rig");
 	if (!err && line)
-		err = launch_command_init(&rig->command, line, why, sizeof(why));
+		err = launch_command_init(&rig->command, line, NULL, why, sizeof(why));
 	if (err)
 		return err;
 	loop_wake_start(rig->dispatch.loop, &rig->dispatch.wake, on_wake);
@@ -70,7 +70,6 @@ int supervisor_rig_init(struct supervisor_rig *rig, const char *line)
 		.lives = 3,
 		.init_ms = FAKE_DEADLINE_MS,
 		.end_ms = FAKE_DEADLINE_MS,
-		.pidfd = -1,
 		.channel = -1,
 		.on_change = on_change,
 	};
@@ -91,8 +90,8 @@ void supervisor_rig_deinit(struct supervisor_rig *rig)
 	struct supervisor *s = &rig->supervisor;
 
 	supervisor_event(s, SUPERVISOR_STOP);
-	if (s->pid && s->child)
-		kill(s->pid, SIGKILL);
+	if (s->backend.pid && s->backend.child)
+		backend_kill(&s->backend);
 	fake_backend_end(&rig->dispatch.backend);
 	attached_end(rig);
 	supervisor_rig_until(rig, SUPERVISOR_STOPPED);
@@ -166,7 +165,7 @@ bool supervisor_rig_attach(struct supervisor_rig *rig, bool ready)
 		for (;;)
 			pause();
 	}
-	if (supervisor_attach(&rig->supervisor, d->backend.channel, rig->attached) < 0)
+	if (supervisor_attach(&rig->supervisor, d->backend.channel, rig->attached, WAY_VIA_LIBRARY) < 0)
 		return false;
 	if (!d->session.init_size)
 		fake_kernel_init_request(&d->kernel, FUSE_HAS_RESEND);

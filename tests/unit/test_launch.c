@@ -31,7 +31,7 @@ Test(launch, a_line_is_split_as_the_shell_does)
 	static const char *const expected[] = {"prog", "a b", "c\"d", "fd=3", "33", "val", NULL};
 
 	setenv("LAUNCH_TEST", "val", 1);
-	cr_assert_eq(launch_command_init(&command, "prog 'a b' c\\\"d fd={fd}  {fd}{fd} $LAUNCH_TEST", why, sizeof(why)), 0,
+	cr_assert_eq(launch_command_init(&command, "prog 'a b' c\\\"d fd={fd}  {fd}{fd} $LAUNCH_TEST", NULL, why, sizeof(why)), 0,
 		     "%s", why);
 	for (size_t i = 0; expected[i]; i++)
 		cr_expect_str_eq(command.argv[i], expected[i]);
@@ -45,7 +45,7 @@ Test(launch, what_is_no_command_is_refused)
 	unsetenv("LAUNCH_NONE");
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
 		why[0] = '\0';
-		cr_expect_eq(launch_command_init(&command, lines[i], why, sizeof(why)), -EINVAL, "%s", lines[i]);
+		cr_expect_eq(launch_command_init(&command, lines[i], NULL, why, sizeof(why)), -EINVAL, "%s", lines[i]);
 		cr_expect_neq(why[0], '\0');
 		cr_expect_null(command.argv);
 	}
@@ -59,10 +59,12 @@ static int run(const char *line, char *answer, size_t size)
 	ssize_t n;
 	pid_t pid;
 
-	cr_assert_eq(launch_command_init(&command, line, why, sizeof(why)), 0, "%s", why);
+	cr_assert_eq(launch_command_init(&command, line, NULL, why, sizeof(why)), 0, "%s", why);
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	output = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	pid = launch_run(&command, "/usr", pair[1], output, &pidfd);
+	pid = launch_run(&(struct launch){.command = &command, .directory = "/usr", .channel = pair[1], .input = -1,
+					  .output = output, .error = output},
+			 &pidfd);
 	close(output);
 	close(pair[1]);
 	if (pid < 0) {

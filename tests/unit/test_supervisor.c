@@ -75,7 +75,7 @@ Test(supervisor, a_backend_that_is_gone_when_init_comes_fails)
 	begin("sh -c 'exit 5'");
 	cr_assert_eq(supervisor_launch(s), 0);
 	/* The process has ended; its supervisor has not been told. */
-	cr_assert_eq(waitid(P_PID, (id_t)s->pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
+	cr_assert_eq(waitid(P_PID, (id_t)s->backend.pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
 	fake_kernel_init_request(&rig.dispatch.kernel, 0);
 	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_FAILED));
 	cr_expect(strstr(s->problem, "exited with status 5"), "%s", s->problem);
@@ -129,7 +129,7 @@ Test(supervisor, the_next_life_begins_at_once)
 {
 	launch(RIG_SCRIPT(RIG_ANSWER RIG_UNTIL_END));
 	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_SERVING));
-	kill(s->pid, SIGKILL);
+	kill(s->backend.pid, SIGKILL);
 	cr_assert(supervisor_rig_until_life(&rig, 2, SUPERVISOR_SERVING));
 	cr_expect_not(supervisor_rig_was(&rig, SUPERVISOR_BACKOFF));
 	cr_expect_eq(atomic_load(&rig.dispatch.stats.restarts), 1);
@@ -171,7 +171,7 @@ Test(supervisor, kills_from_outside_are_not_held_against_a_request_soon)
 	fake_kernel_lookup(&rig.dispatch.kernel, "x");
 	cr_assert(rig_inflight(&rig.dispatch, 1));
 	for (uint32_t life = 2; life < 7; life++) {
-		kill(s->pid, SIGKILL);
+		kill(s->backend.pid, SIGKILL);
 		cr_assert(supervisor_rig_until_life(&rig, life, SUPERVISOR_SERVING));
 	}
 	init_was_answered();
@@ -184,7 +184,7 @@ Test(supervisor, a_death_during_recovery_is_an_ordinary_death)
 	launch(RIG_SCRIPT(RIG_ANSWER RIG_UNTIL_END));
 	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_SERVING));
 	for (uint32_t life = 2; life < 6; life++) {
-		kill(s->pid, SIGKILL);
+		kill(s->backend.pid, SIGKILL);
 		cr_assert(supervisor_rig_until_life(&rig, life, SUPERVISOR_STARTING));
 	}
 	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_SERVING));
@@ -255,8 +255,8 @@ Test(supervisor, a_stop_ends_the_backend_and_starts_no_other)
 	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_SERVING));
 	supervisor_event(s, SUPERVISOR_STOP);
 	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_STOPPED));
-	cr_expect_str_eq(s->ending, "exited with status 0");
-	cr_expect_eq(s->pid, 0);
+	cr_expect_str_eq(s->backend.ending, "exited with status 0");
+	cr_expect_eq(s->backend.pid, 0);
 	cr_expect_eq(s->incarnation, 1);
 }
 
@@ -266,11 +266,11 @@ Test(supervisor, one_at_a_time_may_attach)
 {
 	begin(NULL);
 	cr_assert(supervisor_rig_attach(&rig, true));
-	cr_expect_eq(supervisor_attach(s, 0, getpid()), -EBUSY);
+	cr_expect_eq(supervisor_attach(s, 0, getpid(), WAY_VIA_LIBRARY), -EBUSY);
 	fake_backend_end(&rig.dispatch.backend);
 	kill(rig.attached, SIGKILL);
 	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_STOPPED));
-	cr_expect_eq(supervisor_attach(s, 0, rig.attached + 100000), -ESRCH);
+	cr_expect_eq(supervisor_attach(s, 0, rig.attached + 100000, WAY_VIA_LIBRARY), -ESRCH);
 	cr_assert(supervisor_rig_attach(&rig, true));
 	cr_expect_eq(s->incarnation, 2);
 }
@@ -278,7 +278,7 @@ Test(supervisor, one_at_a_time_may_attach)
 Test(supervisor, none_may_where_relayd_starts_them)
 {
 	begin("true");
-	cr_expect_eq(supervisor_attach(s, 0, getpid()), -EINVAL);
+	cr_expect_eq(supervisor_attach(s, 0, getpid(), WAY_VIA_LIBRARY), -EINVAL);
 }
 
 Test(supervisor, what_attached_outlives_its_mount)

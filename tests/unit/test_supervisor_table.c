@@ -206,7 +206,7 @@ static void death(enum supervisor_state state, enum supervisor_state after)
 
 	cr_assert(enter(state), "%s", supervisor_state_name(state));
 	incarnation = rig.supervisor.incarnation;
-	kill(rig.supervisor.pid, SIGKILL);
+	kill(rig.supervisor.backend.pid, SIGKILL);
 	cr_expect(supervisor_rig_until_life(&rig, incarnation + (after != SUPERVISOR_FAILED), after), "%s",
 		  supervisor_state_name(state));
 	leave();

@@ -1,0 +1,207 @@
+/*
+ * Processes by their pidfds, which name one process and never its successor in the
+ * number.  Statuses are kept from the reaper (children.h) until they are taken here.
+ */
+#include "backend.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void process_init(struct backend_process *process, struct backend *backend)
+{
+	*process = (struct backend_process){.backend = backend, .pidfd = -1};
+}
+
+void backend_init(struct backend *backend, struct loop *loop, void (*on_end)(struct backend *backend))
+{
+	*backend = (struct backend){.loop = loop, .on_end = on_end};
+	snprintf(backend->ending, sizeof(backend->ending), "ended");
+	process_init(&backend->first, backend);
+	process_init(&backend->server, backend);
+}
+
+/* Takes the status, if it is ours to take.  Returns false if it is not known. */
+static bool status_take(struct backend_process *process, siginfo_t *info)
+{
+	bool taken;
+
+	*info = (siginfo_t){0};
+	taken = process->backend->child && waitid(P_PID, (id_t)process->pid, info, WEXITED | WNOHANG) == 0 &&
+		info->si_pid == process->pid;
+	children_release(&process->kept);
+	return taken;
+}
+
+/* How it ended, and whether that was its own doing. */
+static void ending_note(struct backend *backend, const siginfo_t *info)
+{
+	if (info->si_code == CLD_EXITED) {
+		snprintf(backend->ending, sizeof(backend->ending), "exited with status %d", info->si_status);
+		backend->own_fault = true;
+	} else {
+		snprintf(backend->ending, sizeof(backend->ending), "was killed by signal %d (%s)", info->si_status,
+			 strsignal(info->si_status));
+		backend->own_fault = info->si_status == SIGSEGV || info->si_status == SIGABRT ||
+				     info->si_status == SIGBUS || info->si_status == SIGILL ||
+				     info->si_status == SIGFPE || info->si_status == SIGTRAP ||
+				     info->si_status == SIGSYS;
+	}
+}
+
+static void on_process_end(struct loop_io *io, unsigned events)
+{
+	struct backend_process *process =
+		(struct backend_process *)((char *)io - offsetof(struct backend_process, on_end));
+	struct backend *backend = process->backend;
+	siginfo_t info;
+	bool known;
+
+	(void)events;
+	loop_io_stop(io);
+	process->ended = true;
+	known = status_take(process, &info);
+	/* Where another one serves, the first tells only what that one could not: a shell its child's status. */
+	process->told = known && (process == &backend->server || !backend->server.pid ||
+				  (backend->server.ended && !backend->server.told));
+	if (process->told)
+		ending_note(backend, &info);
+	if (process == &backend->first && !backend->answered)
+		backend->away = known && info.si_code == CLD_EXITED && info.si_status == 0;
+	backend->on_end(backend);
+}
+
+/* pidfd is taken over. */
+static void process_watch(struct backend_process *process, pid_t pid, int pidfd)
+{
+	struct backend *backend = process->backend;
+
+	process->pid = backend->pid = pid;
+	process->pidfd = pidfd;
+	if (backend->child)
+		children_keep(&process->kept, pid);
+	loop_io_start(backend->loop, &process->on_end, pidfd, LOOP_READ, on_process_end);
+}
+
+static void life_begin(struct backend *backend, bool child)
+{
+	backend_init(backend, backend->loop, backend->on_end);
+	backend->child = child;
+}
+
+int backend_start(struct backend *backend, const struct launch *launch)
+{
+	int pidfd;
+	pid_t pid = launch_run(launch, &pidfd);
+
+	if (pid < 0)
+		return (int)pid;
+	life_begin(backend, true);
+	process_watch(&backend->first, pid, pidfd);
+	return 0;
+}
+
+int backend_take(struct backend *backend, pid_t pid)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	if (pidfd < 0)
+		return -errno;
+	life_begin(backend, false);
+	process_watch(&backend->first, pid, pidfd);
+	return 0;
+}
+
+int backend_follow(struct backend *backend, pid_t pid)
+{
+	int pidfd;
+
+	backend->answered = true;
+	backend->away = false;
+	if (pid == 0 || pid == backend->first.pid)
+		return 0;
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pidfd < 0) {
+		backend->server.pid = backend->pid = pid;
+		backend->server.ended = true;
+		return -ESRCH;
+	}
+	snprintf(backend->ending, sizeof(backend->ending), "ended");
+	backend->own_fault = false;
+	process_watch(&backend->server, pid, pidfd);
+	return 0;
+}
+
+static bool process_lives(const struct backend_process *process)
+{
+	return process->pid && !process->ended;
+}
+
+bool backend_gone(const struct backend *backend)
+{
+	return backend->child && !backend->away && !process_lives(&backend->first) && !process_lives(&backend->server);
+}
+
+void backend_give_up(struct backend *backend)
+{
+	backend->away = false;
+}
+
+static bool process_kill(const struct backend_process *process)
+{
+	return process_lives(process) && syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0) == 0;
+}
+
+bool backend_kill(struct backend *backend)
+{
+	bool server = process_kill(&backend->server);
+
+	return process_kill(&backend->first) || server;
+}
+
+/*
+ * A process that has a file of its own mount open ends by asking that mount, and
+ * keeps its channel until it is answered: neither the channel nor the pidfd tells.
+ */
+bool backend_dying(const struct backend *backend)
+{
+	char path[32], stat[512];
+	const char *name_end;
+	FILE *file;
+	size_t n;
+
+	if (!backend->child)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)backend->pid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	n = fread(stat, 1, sizeof(stat) - 1, file);
+	fclose(file);
+	stat[n] = '\0';
+	/* proc(5): pid (name) state; Z while threads of it are left, which end. */
+	name_end = strrchr(stat, ')');
+	return name_end && name_end[1] == ' ' && name_end[2] == 'Z';
+}
+
+static void process_end(struct backend_process *process)
+{
+	loop_io_stop(&process->on_end);
+	children_release(&process->kept);
+	if (process->pidfd >= 0)
+		close(process->pidfd);
+	process->pidfd = -1;
+	process->pid = 0;
+}
+
+void backend_end(struct backend *backend)
+{
+	process_end(&backend->first);
+	process_end(&backend->server);
+	backend->pid = 0;
+}

@@ -1,0 +1,82 @@
+/*
+ * What a mount is made of.  Internal to the mount*.c files.
+ */
+#ifndef RELAYD_MOUNT_PARTS_H
+#define RELAYD_MOUNT_PARTS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "dispatch.h"
+#include "journal.h"
+#include "launch.h"
+#include "loop.h"
+#include "mount.h"
+#include "mountopts.h"
+#include "output.h"
+#include "session.h"
+#include "supervisor.h"
+#include "way.h"
+
+/* A walk over the watchers, which may go while it is told of a change, and begin another. */
+struct walk {
+	struct walk *outer;
+	struct mount_watcher *next;
+};
+
+struct mount {
+	struct loop *loop;
+	char *name;
+	char *named_first; /* what it was called before its place was known, by who may still have it; or NULL */
+	bool unnamed;	   /* to be called as its place, once that is known */
+	char *mountpoint;  /* NULL: not known yet */
+	char *directory;
+	char *options; /* that were given; "" */
+	char *asked;   /* the first backend that mounted by itself asked for these; NULL: none has */
+	uid_t uid;
+	gid_t gid;
+	struct launch_command command;
+	bool has_command;
+	bool once; /* the command cannot be given again: see mount_forget_command() */
+	char **environment; /* of the command; NULL: relayd's own */
+	struct way way;
+
+	struct journal journal;
+	struct session session;
+	struct dispatch dispatch;
+	struct output output;
+	struct supervisor supervisor;
+	struct stats *stats;
+	struct loop_wake wake;
+	bool has_dispatch;
+	bool has_output;
+	bool open; /* it is, or was, mounted */
+	bool told; /* its maker knows of it, and is told of its end by on_gone() */
+	bool kernel_gone;
+
+	pthread_t unmounter;
+	bool unmounting; /* the thread runs, or has run and is not joined */
+	enum session_unmount how;
+	_Atomic bool unmounted; /* the thread is done */
+	int unmount_result;
+	bool detached; /* its place is free: it ends when the last file there is closed */
+	bool ending;   /* it is to end whatever it takes */
+	bool leftover; /* when it has ended its place may have to be freed */
+
+	struct loop_timer end;
+	struct mount_watcher *watchers;
+	struct walk *walks;
+	void (*on_gone)(struct mount *mount, void *arg);
+	void *arg;
+};
+
+/* Makes the kernel's mount, with what a program asks for (NULL: nothing), and begins to read from it. */
+int mount_open(struct mount *mount, const char *asked, gid_t gid, char *why, size_t why_size);
+
+/* From here on backends come by themselves. */
+void mount_forget_command(struct mount *mount);
+
+void mount_on_supervisor_change(struct supervisor *supervisor);
+void mount_on_wake(struct loop_wake *wake);
+
+#endif
