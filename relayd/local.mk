@@ -55,6 +55,10 @@ relayd_librelayd_la_SOURCES = \
 	relayd/session.c \
 	relayd/session.h \
 	relayd/session_init.c \
+	relayd/state.c \
+	relayd/state.h \
+	relayd/state_format.h \
+	relayd/state_open.c \
 	relayd/stats.c \
 	relayd/stats.h \
 	relayd/supervisor.c \

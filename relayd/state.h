@@ -31,6 +31,8 @@ enum state_table {
 	STATE_TABLES,
 };
 
+#define STATE_CHUNK (1u << 20)
+
 /* What each record begins with. */
 struct state_record {
 	uint32_t live;	    /* 1: in use */
@@ -45,6 +47,8 @@ struct state {
 	struct state_chunks {
 		void **chunk; /* mappings of STATE_CHUNK bytes each */
 		uint32_t count;
+		uint32_t record_size;
+		uint32_t per_chunk; /* records */
 	} tables[STATE_TABLES];
 	bool changing; /* in a transaction */
 };
@@ -76,12 +80,21 @@ void state_undo(struct state *state);
 void *state_new(struct state *state, enum state_table table, uint32_t *index);
 
 /*
+ * How many records of the table were ever made, which tells the one that state_new() has
+ * just returned from all that had its number before.
+ */
+uint64_t state_births(const struct state *state, enum state_table table);
+
+/*
  * A live record, to be changed until the end of the transaction.  Returns NULL only if
  * the undo log is full.  The log takes at least 32 records of each table's size up to 512.
  */
 void *state_edit(struct state *state, enum state_table table, uint32_t index);
 
-/* Frees it, in a transaction; index is live.  Returns 0 or -ENOSPC if the undo log is full. */
+/*
+ * Frees it, in a transaction; index is live.  Its bytes stay until the next state_new() of
+ * the table.  Returns 0 or -ENOSPC if the undo log is full.
+ */
 int state_free(struct state *state, enum state_table table, uint32_t index);
 
 /* A live record, to be read, and changed as the head comment allows; NULL if the number is no live record's. */
