@@ -83,6 +83,7 @@ tests_fuzz_fuzz_session_init_LDADD = $(fuzz_ldadd)
 # Scripts: tests/integration/X.sh.
 integration_scripts =
 integration_scripts += tests/integration/attach.sh
+integration_scripts += tests/integration/compat.sh
 integration_scripts += tests/integration/daemon.sh
 integration_scripts += tests/integration/ending.sh
 integration_scripts += tests/integration/help.sh
@@ -109,7 +110,18 @@ tests_integration_matrix_SOURCES = \
 	tests/integration/matrix_meta.c \
 	tests/integration/matrix_names.c \
 	tests/integration/matrix_place.c \
-	tests/integration/matrix_raw.c
+	tests/integration/matrix_raw.c \
+	tests/integration/matrix_table.c
+integration_programs += tests/integration/matrix_foreign
+tests_integration_matrix_foreign_SOURCES = \
+	tests/integration/matrix.h \
+	tests/integration/matrix_data.c \
+	tests/integration/matrix_foreign.c \
+	tests/integration/matrix_locks.c \
+	tests/integration/matrix_meta.c \
+	tests/integration/matrix_names.c \
+	tests/integration/matrix_place.c \
+	tests/integration/matrix_table.c
 integration_programs += tests/integration/pause
 integration_programs += tests/integration/semantics
 tests_integration_semantics_SOURCES = \
@@ -150,7 +162,7 @@ tests_backends_crash_preload_la_CPPFLAGS = $(AM_CPPFLAGS) -DRELAY_CRASH_POINTS
 tests_backends_crash_preload_la_CFLAGS = -std=gnu11 -pthread $(WARN_CFLAGS)
 tests_backends_crash_preload_la_LDFLAGS = -module -shared -avoid-version -rpath /not-installed
 tests_backends_crash_preload_la_LIBADD = -ldl
-EXTRA_DIST += tests/backends/build
+EXTRA_DIST += tests/backends/build tests/integration/compat-table.sh
 
 # ---- what tests share ---------------------------------------------------------
 
@@ -168,6 +180,8 @@ tests_lib_libtest_la_SOURCES = \
 	tests/lib/fake_packet.h \
 	tests/lib/fake_relayd.c \
 	tests/lib/fake_relayd.h \
+	tests/lib/peers.c \
+	tests/lib/peers.h \
 	tests/lib/relayd.c \
 	tests/lib/relayd.h \
 	tests/lib/supervisor_rig.c \
@@ -248,6 +262,13 @@ STORM_SECONDS = 300
 storm: all $(helper_programs)
 	@$(AM_TESTS_ENVIRONMENT) bash $(top_srcdir)/tests/integration/storm.sh --seconds $(STORM_SECONDS)
 .PHONY: storm
+
+# Each filesystem of others as long as it is meant to be; COMPAT=all for really all.
+COMPAT =
+COMPAT_SECONDS = 120
+compat: all $(helper_programs)
+	@$(AM_TESTS_ENVIRONMENT) bash $(top_srcdir)/tests/integration/compat.sh --seconds $(COMPAT_SECONDS) $(COMPAT)
+.PHONY: compat
 
 # Seconds for each fuzz target.
 FUZZ_SECONDS = 60

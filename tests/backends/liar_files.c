@@ -41,7 +41,7 @@ long liar_open(const struct liar_call *call)
 	if (fd < 0)
 		return fd;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	fd = open(path, (int)(in->flags & ~(uint32_t)(O_NOFOLLOW | O_CREAT | O_EXCL)) | O_CLOEXEC);
+	fd = open(path, (int)(in->flags & ~(uint32_t)(O_NOFOLLOW | O_CREAT | O_EXCL | O_DIRECT)) | O_CLOEXEC);
 	return fd < 0 ? -errno : file_new(fd, (void *)call->out);
 }
 
@@ -56,7 +56,7 @@ long liar_create(const struct liar_call *call)
 
 	if (!name || dir < 0)
 		return name ? dir : -EPROTO;
-	fd = openat(dir, name, (int)in->flags | O_CREAT | O_NOFOLLOW | O_CLOEXEC, in->mode & 07777);
+	fd = openat(dir, name, (int)(in->flags & ~(uint32_t)O_DIRECT) | O_CREAT | O_NOFOLLOW | O_CLOEXEC, in->mode & 07777);
 	if (fd < 0)
 		return -errno;
 	/* Of one that was there nothing changes. */

@@ -29,7 +29,6 @@
 #include <unistd.h>
 
 #include "../lib/check.h"
-#include "relay/opcodes.h"
 
 const struct matrix_column matrix_columns[] = {
 	{"received", {"received"}},
@@ -50,78 +49,11 @@ const struct matrix_column matrix_columns[] = {
 };
 
 static unsigned columns = sizeof(matrix_columns) / sizeof(matrix_columns[0]);
-static unsigned cells;
-static unsigned passed;
 static unsigned cell_number;
-
-/* The line being printed. */
-static char line_name[128];
-static char line_marks[64];
-static unsigned line_column;
-
-static bool covered[RELAY_OPCODE_MAX];
 
 static struct relayd relayd;
 static char reference_dir[128];
 static int plan_fd;
-
-void matrix_line_begin(const char *opcode, const char *what)
-{
-	snprintf(line_name, sizeof(line_name), "%s%s%s", opcode, *what ? " " : "", what);
-	line_column = 0;
-	for (uint32_t code = 0; code < RELAY_OPCODE_MAX; code++) {
-		const struct relay_op *op = relay_op_get(code);
-
-		covered[code] |= op && strcmp(op->name, opcode) == 0;
-	}
-}
-
-/* The names of the opcodes that have a reply and no scenario. */
-static void find_uncovered(char *names, size_t size)
-{
-	size_t length = 0;
-
-	names[0] = '\0';
-	for (uint32_t code = 0; code < RELAY_OPCODE_MAX; code++) {
-		const struct relay_op *op = relay_op_get(code);
-
-		if (op && op->reply != RELAY_REPLY_NEVER && !covered[code] && length < size)
-			length += (size_t)snprintf(names + length, size - length, " %s", op->name);
-	}
-}
-
-void matrix_cell(bool reached, bool ok, const char *why)
-{
-	const char *label = matrix_columns[line_column].label;
-
-	line_marks[line_column] = !ok ? 'F' : reached ? '.' : '-';
-	line_column++;
-	if (!ok)
-		printf("FAIL %s, %s: %s\n", line_name, label, why);
-	if (reached || !ok) {
-		cells++;
-		passed += ok;
-	}
-}
-
-void matrix_line_end(void)
-{
-	printf("%-34s", line_name);
-	for (unsigned i = 0; i < line_column; i++)
-		printf(" %c", line_marks[i]);
-	putchar('\n');
-	fflush(stdout);
-}
-
-static void print_head(void)
-{
-	for (unsigned i = 0; i < columns; i++) {
-		printf("%-34s", i ? "" : "the backend is killed at");
-		for (unsigned j = 0; j < i; j++)
-			fputs(" |", stdout);
-		printf(" %s\n", matrix_columns[i].label);
-	}
-}
 
 /* Nothing of the scenario before is on its way any more: a reply is behind what was sent before it. */
 static bool is_quiet(void *arg)
@@ -137,24 +69,6 @@ static bool is_quiet(void *arg)
 static bool is_fired(void *arg)
 {
 	return place_fired(arg);
-}
-
-/* The lines of the crash file for a column; returns the number of deaths. */
-static unsigned plan_write(char *plan, size_t size, const char *opcode, const struct matrix_column *column)
-{
-	unsigned deaths = 0;
-	size_t length = 0;
-
-	plan[0] = '\0';
-	for (unsigned i = 0; i < MATRIX_POINTS && column->points[i]; i++) {
-		const char *point = column->points[i];
-		bool complete = strchr(point, ' ') != NULL;
-
-		length += (size_t)snprintf(plan + length, size - length, "%s%s%s 1\n", complete ? "" : opcode,
-					   complete ? "" : " ", point);
-		deaths++;
-	}
-	return deaths;
 }
 
 /* Not every request leaves a descriptor or changes state. */
@@ -192,11 +106,11 @@ static void cell_run(const struct matrix_scenario *scenario, const struct matrix
 
 	snprintf(place.direct, sizeof(place.direct), "%s/%u", relayd.store, ++cell_number);
 	snprintf(place.path, sizeof(place.path), "%s/%u", relayd.mnt, cell_number);
-	deaths = plan_write(plan, sizeof(plan), scenario->opcode, column) + scenario->kills;
+	deaths = matrix_plan(plan, sizeof(plan), scenario->opcode, column) + scenario->kills;
 	place.plan = plan;
 	place_begin(&place, scenario);
 	if (!check_until(is_quiet, NULL, 10000))
-		check_abort("the mount does not come to rest before %s, %s", line_name, column->label);
+		check_abort("the mount does not come to rest before %s, %s", matrix_line_name(), column->label);
 	relayd_status(&relayd, &before);
 
 	place_run(&place, scenario);
@@ -210,7 +124,7 @@ static void cell_run(const struct matrix_scenario *scenario, const struct matrix
 		relayd_status(&relayd, &after);
 		check_abort("the mount does not serve again after %s, %s: %s, incarnation %u of %u, %u requests in flight; "
 			    "the application saw\n%s",
-			    line_name, column->label, after.state, after.incarnation,
+			    matrix_line_name(), column->label, after.state, after.incarnation,
 			    before.incarnation + (fired ? deaths : scenario->kills), after.inflight,
 			    text_get(&place.log));
 	}
@@ -241,7 +155,7 @@ static void scenario_run(const struct matrix_scenario *scenario)
 	matrix_line_begin(scenario->opcode, scenario->what);
 	for (unsigned i = 0; i < columns; i++)
 		cell_run(scenario, &matrix_columns[i], &reference.log);
-	matrix_line_end();
+	matrix_line_end("");
 	place_free(&reference);
 }
 
@@ -267,6 +181,7 @@ int main(int argc, char **argv)
 	char backend[PATH_MAX + 128];
 	char plan_path[128];
 	char uncovered[512];
+	bool all_passed;
 
 	for (int i = 1; i < argc; i++)
 		if (strcmp(argv[i], "--fast") == 0)
@@ -290,17 +205,17 @@ int main(int argc, char **argv)
 		check_abort("the mount does not serve");
 	}
 
-	print_head();
+	matrix_table_begin(matrix_columns, columns);
 	list_run(matrix_names, only);
 	list_run(matrix_data, only);
 	list_run(matrix_meta, only);
 	list_run(matrix_locks, only);
 	matrix_raw_run(only, columns);
-	printf("%u cells passed of %u\n", passed, cells);
-	find_uncovered(uncovered, sizeof(uncovered));
+	all_passed = matrix_table_end();
+	matrix_uncovered(uncovered, sizeof(uncovered));
 	check(only || !uncovered[0], "every opcode with a reply is there%s%s", *uncovered && !only ? ", but not" : "",
 	      only ? "" : uncovered);
-	check(passed == cells && cells > 0, "each death leaves what the application would have seen without it");
+	check(all_passed, "each death leaves what the application would have seen without it");
 	check(relayd_stop(&relayd), "relayd ends in order and leaves nothing behind");
 	return check_end();
 }

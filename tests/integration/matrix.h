@@ -1,7 +1,9 @@
 /*
  * The kill matrix: scenarios x points of death.
  *
- *   matrix.c		the driver: cells, the table, the verdict
+ *   matrix.c		the driver: cells, the verdict
+ *   matrix_foreign.c	another, for filesystems that know nothing of relayd
+ *   matrix_table.c	lines, marks and counts, for both
  *   matrix_place.c	where a scenario runs, and what is compared afterwards
  *   matrix_names.c, matrix_data.c, matrix_meta.c, matrix_locks.c
  *			the scenarios, which make the kernel send an opcode
@@ -54,10 +56,24 @@ extern const struct matrix_column matrix_columns[];
 /* Runs the raw scenarios, with the first `columns` columns. */
 void matrix_raw_run(const char *only, unsigned columns);
 
-/* One cell's verdict: '.' ok, '-' no such point, 'F' failed (with the reason printed). */
+/* ---- matrix_table.c ----------------------------------------------------- */
+
+/* Prints the head. */
+void matrix_table_begin(const struct matrix_column *columns, unsigned count);
 void matrix_line_begin(const char *opcode, const char *what);
+/* "MKDIR by a user", of the line that has been begun. */
+const char *matrix_line_name(void);
+/* One cell's verdict: '.' ok, '-' no such point, 'F' failed (with the reason printed). */
 void matrix_cell(bool reached, bool ok, const char *why);
-void matrix_line_end(void);
+/* The same with a mark of the driver's own for one that is ok. */
+void matrix_cell_marked(bool reached, bool ok, char mark, const char *why);
+void matrix_line_end(const char *note);
+/* Prints the cells passed, and returns whether there are some and all have. */
+bool matrix_table_end(void);
+/* The names of the opcodes that have a reply and had no line. */
+void matrix_uncovered(char *names, size_t size);
+/* The lines of the crash file for a column; returns the number of deaths. */
+unsigned matrix_plan(char *plan, size_t size, const char *opcode, const struct matrix_column *column);
 
 /* ---- matrix_place.c ----------------------------------------------------- */
 

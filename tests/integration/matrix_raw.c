@@ -478,7 +478,7 @@ void matrix_raw_run(const char *only, unsigned columns)
 		matrix_line_begin(scenario->opcode, scenario->what);
 		for (unsigned column = 0; column < columns; column++)
 			cell_run(scenario, &matrix_columns[column], &wanted);
-		matrix_line_end();
+		matrix_line_end("");
 		text_free(&wanted);
 	}
 	if (saved)

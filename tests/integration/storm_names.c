@@ -3,10 +3,11 @@
  * directory.  The plain one is the model: every result and errno has to be the
  * same, and every so often the two trees.
  *
- *	storm_names MOUNT-DIR PLAIN-DIR SEED THREADS
+ *	storm_names MOUNT-DIR PLAIN-DIR SEED THREADS [KIND,...]
  *
  * Runs until its standard input ends.  Each thread has a directory of its own in
- * both.  Prints the operations and the differences; leaves with 1 if there are any.
+ * both.  The kinds of operations named last (by their numbers in run()) are left
+ * out, for filesystems that cannot do them.  Prints the operations and the differences; leaves with 1 if there are any.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -39,6 +40,7 @@ struct worker {
 };
 
 static atomic_bool over;
+static unsigned without; /* a bit for each kind of operation that is left out */
 
 static uint32_t next_random(struct worker *worker)
 {
@@ -218,6 +220,8 @@ static void *work(void *arg)
 
 		draw_name(worker, op.a, sizeof(op.a));
 		draw_name(worker, op.b, sizeof(op.b));
+		if (without & 1u << op.kind)
+			continue;
 		errno = 0;
 		got = run(mount, &op);
 		got_errno = got < 0 ? errno : 0;
@@ -267,9 +271,13 @@ int main(int argc, char **argv)
 	unsigned long long errors = 0;
 	unsigned threads;
 
-	if (argc != 5) {
-		fprintf(stderr, "usage: storm_names MOUNT-DIR PLAIN-DIR SEED THREADS\n");
+	if (argc != 5 && argc != 6) {
+		fprintf(stderr, "usage: storm_names MOUNT-DIR PLAIN-DIR SEED THREADS [KIND,...]\n");
 		return 2;
+	}
+	for (const char *kind = argc == 6 ? argv[5] : NULL; kind; kind = strchr(kind, ',')) {
+		kind += *kind == ',';
+		without |= 1u << strtoul(kind, NULL, 10) % KINDS;
 	}
 	threads = (unsigned)strtoul(argv[4], NULL, 10);
 	if (threads < 1 || threads > THREADS_MAX)
