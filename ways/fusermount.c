@@ -148,6 +148,7 @@ int main(int argc, char **argv)
 
 	fusermount_name = slash ? slash + 1 : argc > 0 ? argv[0] : "fusermount3";
 	options_parse(&options, argc, argv);
+	fusermount_environment_take();
 	if (options.unmount)
 		status = fusermount_unmount(&(struct fusermount_unmount_args){
 			.directory = options.directory,

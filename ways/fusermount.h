@@ -10,6 +10,12 @@
 extern const char *fusermount_name;
 
 /*
+ * Sets $RELAYD_SOCKET and $RELAY_TOKEN as the program has them that calls us, if it has
+ * not handed them down.
+ */
+void fusermount_environment_take(void);
+
+/*
  * Mounts on directory with the -o options, through relayd, and sends the program's
  * end of the channel over the socket comm_fd.  Returns the exit status.
  */

@@ -34,6 +34,7 @@ pkglibexec_PROGRAMS = ways/fusermount3
 ways_fusermount3_SOURCES = \
 	ways/fusermount.c \
 	ways/fusermount.h \
+	ways/fusermount_environment.c \
 	ways/fusermount_mount.c \
 	ways/fusermount_unmount.c
 ways_fusermount3_LDADD = librelay/librelay_core.la
