@@ -20,12 +20,12 @@
 
 struct restore_doubt;
 
-/* Between the threads: each object is restored by one of them at a time. */
+/* Between the threads: each node, with its open files and locks, is restored by one of them at a time. */
 struct restore {
 	struct translate *translate;
 	struct namegate names;
 	pthread_cond_t done; /* with translate->lock */
-	uint64_t busy[ASK_MAX]; /* kernel's fh, or nodeid with the top bit set; 0: none */
+	uint64_t busy[ASK_MAX]; /* each ask's nodeid; 0: none */
 	struct restore_doubt *doubts; /* a list, under translate->lock */
 };
 

@@ -7,19 +7,16 @@
 /* node.mode_owed */
 #define RESTORE_MODE_OWED 0x80000000u
 
-/* What restore.busy[] holds for a node. */
-#define RESTORE_NODE_KEY(nodeid) ((nodeid) | 1ULL << 63)
-
 /* Takes the translate lock; -EPIPE if the incarnation is not the ask's, and then it is not held. */
 int restore_lock(struct restore *restore, const struct ask *ask);
 void restore_unlock(struct restore *restore);
 
 /*
- * Waits until nobody else restores the object, and keeps others from it until
- * restore_unclaim().  A thread claims one object at a time, and holds nothing else that
+ * Waits until nobody else restores the node, or its open files and locks, and keeps others from it until
+ * restore_unclaim().  A thread claims one node at a time, and holds nothing else that
  * others wait for when it does: so no two wait for each other.
  */
-int restore_claim(struct restore *restore, struct ask *ask, uint64_t key);
+int restore_claim(struct restore *restore, struct ask *ask, uint64_t nodeid);
 void restore_unclaim(struct restore *restore, struct ask *ask);
 
 /* LOOKUP: an entry without a node is ENOENT. */
@@ -27,9 +24,6 @@ int restore_lookup(struct ask *ask, uint64_t parent, const char *name, struct fu
 
 /* Whether the name is one of a RENAME in doubt.  With the lock held. */
 bool restore_doubtful(const struct restore *restore, uint64_t parent, const char *name, uint32_t length);
-
-/* Puts back the mode that the node (which is current) is owed, if it is.  Returns 0, -EPIPE or -ENOMEM. */
-int restore_mode(struct restore *restore, struct ask *ask, uint64_t nodeid);
 
 /* The open files of a node which the present incarnation has not opened, as far as they can be. */
 int restore_opens(struct restore *restore, struct ask *ask, uint64_t nodeid);
