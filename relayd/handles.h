@@ -30,7 +30,7 @@ struct handle {
 	uint64_t poll_kh;
 	uint64_t written; /* writes acknowledged since the last flush, in bytes (any incarnation) */
 	uint32_t incarnation;
-	uint32_t reuse;
+	uint32_t reuse; /* which of the table's records it is, of all that were ever made */
 	uint32_t node;	/* number; held through node->opens */
 	uint32_t flags; /* enum handle_flags */
 	uint32_t open_flags; /* of open(2), without what creates */
@@ -47,7 +47,6 @@ struct handle {
 struct handles {
 	struct state *state;
 	struct nodes *nodes;
-	uint32_t reuse; /* counts the fhs that were given */
 };
 
 void handles_record_sizes(uint32_t record_size[STATE_TABLES]);

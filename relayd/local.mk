@@ -27,17 +27,22 @@ relayd_librelayd_la_SOURCES = \
 	relayd/ctl_socket.h \
 	relayd/daemon.c \
 	relayd/daemon.h \
+	relayd/dirlog.c \
 	relayd/dispatch.c \
 	relayd/dispatch.h \
 	relayd/dispatch_read.c \
 	relayd/dispatch_redo.c \
 	relayd/dispatch_reply.c \
+	relayd/handles.c \
+	relayd/handles.h \
 	relayd/journal.c \
 	relayd/journal.h \
 	relayd/keep.c \
 	relayd/keep.h \
 	relayd/launch.c \
 	relayd/launch.h \
+	relayd/locks.c \
+	relayd/locks.h \
 	relayd/log.c \
 	relayd/log.h \
 	relayd/loop.c \
@@ -48,10 +53,25 @@ relayd_librelayd_la_SOURCES = \
 	relayd/mount_parts.h \
 	relayd/mountopts.c \
 	relayd/mountopts.h \
+	relayd/namegate.c \
+	relayd/namegate.h \
 	relayd/notify.c \
 	relayd/notify.h \
 	relayd/output.c \
 	relayd/output.h \
+	relayd/redo.c \
+	relayd/redo.h \
+	relayd/redo_data.c \
+	relayd/redo_make.c \
+	relayd/redo_parts.h \
+	relayd/redo_rename.c \
+	relayd/restore.c \
+	relayd/restore.h \
+	relayd/restore_dir.c \
+	relayd/restore_doubt.c \
+	relayd/restore_handle.c \
+	relayd/restore_locks.c \
+	relayd/restore_parts.h \
 	relayd/session.c \
 	relayd/session.h \
 	relayd/session_init.c \
@@ -63,6 +83,14 @@ relayd_librelayd_la_SOURCES = \
 	relayd/stats.h \
 	relayd/supervisor.c \
 	relayd/supervisor.h \
+	relayd/translate.c \
+	relayd/translate.h \
+	relayd/translate_dir.c \
+	relayd/translate_entry.c \
+	relayd/translate_notify.c \
+	relayd/translate_parts.h \
+	relayd/translate_reply.c \
+	relayd/translate_request.c \
 	relayd/way.c \
 	relayd/way.h
 # Where the ways in are installed.

@@ -10,16 +10,19 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+struct namegate_side {
+	unsigned inside;
+	unsigned waiting;
+	unsigned admitted; /* of those that wait: they go before anybody new of the other side */
+};
+
 struct namegate {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	unsigned walks;
-	unsigned changes;
-	unsigned walks_waiting;
-	unsigned changes_waiting;
-	unsigned walks_admitted; /* of those that wait, how many may go before anybody new of the other side */
-	unsigned changes_admitted;
-	bool shut; /* the channel has ended: nobody waits any more */
+	struct namegate_side walks;
+	struct namegate_side changes;
+	bool is_shut;  /* the channel has ended: nobody waits any more */
+	unsigned life; /* counts channels that have ended, for who waited at the time */
 };
 
 void namegate_init(struct namegate *gate);

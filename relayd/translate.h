@@ -39,6 +39,7 @@ struct translate_release {
 	uint64_t nodeid;
 	uint64_t fh;
 	uint32_t flags; /* of open(2) */
+	uint32_t incarnation;
 	bool dir;
 	struct fuse_in_header caller; /* who opened it: uid, gid and pid */
 };
@@ -129,7 +130,7 @@ uint32_t translate_forgets_take(struct translate *translate, uint32_t minor, voi
  * some after translate_reply() has failed and after translate_refused().  They take the lock.
  */
 bool translate_release_take(struct translate *translate, struct translate_release *release);
-void translate_release_done(struct translate *translate);
+void translate_release_done(struct translate *translate, const struct translate_release *release);
 
 /* ---- replies: translate_reply.c ------------------------------------------ */
 
