@@ -17,6 +17,8 @@ unit_tests += tests/unit/test_dispatch_read
 unit_tests += tests/unit/test_dispatch_redo
 unit_tests += tests/unit/test_dispatch_reply
 unit_tests += tests/unit/test_fdpass
+unit_tests += tests/unit/test_fusermount
+tests_unit_test_fusermount_SOURCES = tests/unit/test_fusermount.c $(ctl_test_sources)
 unit_tests += tests/unit/test_handles
 tests_unit_test_handles_SOURCES = tests/unit/test_handles.c $(fs_test_sources)
 tests_unit_test_handles_LDADD = $(fs_ldadd)
@@ -34,6 +36,8 @@ unit_tests += tests/unit/test_loop
 unit_tests += tests/unit/test_nodes
 tests_unit_test_nodes_SOURCES = tests/unit/test_nodes.c $(fs_test_sources)
 tests_unit_test_nodes_LDADD = $(fs_ldadd)
+unit_tests += tests/unit/test_mount_relay
+tests_unit_test_mount_relay_LDADD = ways/libmount_relay.la $(CRITERION_LIBS)
 unit_tests += tests/unit/test_mountopts
 unit_tests += tests/unit/test_notify
 unit_tests += tests/unit/test_opcodes
@@ -90,6 +94,9 @@ integration_scripts += tests/integration/help.sh
 integration_scripts += tests/integration/install.sh
 integration_scripts += tests/integration/limits.sh
 integration_scripts += tests/integration/manpages.sh
+integration_scripts += tests/integration/mount_relay.sh
+integration_scripts += tests/integration/preload.sh
+integration_scripts += tests/integration/relay_run.sh
 integration_scripts += tests/integration/relayctl.sh
 integration_scripts += tests/integration/storm.sh
 integration_scripts += tests/integration/user.sh
@@ -101,6 +108,14 @@ tests_integration_badinput_SOURCES = \
 	tests/integration/badinput.c \
 	tests/integration/badinput.h \
 	tests/integration/badinput_control.c
+integration_programs += tests/integration/foreign_ids
+tests_integration_foreign_ids_SOURCES = \
+	tests/integration/foreign.h \
+	tests/integration/foreign_data.c \
+	tests/integration/foreign_dirs.c \
+	tests/integration/foreign_ids.c \
+	tests/integration/foreign_locks.c \
+	tests/integration/foreign_names.c
 integration_programs += tests/integration/matrix
 tests_integration_matrix_SOURCES = \
 	tests/integration/matrix.c \
@@ -141,6 +156,7 @@ integration_programs += tests/integration/supervision
 # Not tests, but called by them: tests/integration/X.c.
 helper_programs =
 helper_programs += tests/integration/badinput_backend
+helper_programs += tests/integration/preload_calls
 helper_programs += tests/integration/storm_kill
 helper_programs += tests/integration/storm_names
 helper_programs += tests/integration/supervision_backend
@@ -232,6 +248,7 @@ AM_TESTS_ENVIRONMENT = \
 	top_srcdir='$(abs_top_srcdir)'; export top_srcdir; \
 	top_builddir='$(abs_top_builddir)'; export top_builddir; \
 	RELAY_BUILD='$(abs_top_builddir)'; export RELAY_BUILD; \
+	RELAY_WAYS_DIR='$(abs_top_builddir)/ways'; export RELAY_WAYS_DIR; \
 	TEST_TIMEOUT='$(TEST_TIMEOUT)'; export TEST_TIMEOUT; \
 	CC='$(CC)'; export CC; \
 	SANITIZE_CFLAGS='$(SANITIZE_CFLAGS)'; export SANITIZE_CFLAGS; \

@@ -1,5 +1,5 @@
 /*
- * The liar's listings.  Each is a list that OPENDIR makes: of the directory's own
+ * The liar's listings.  Each is a list that OPENDIR makes, and READDIR from 0: of the directory's own
  * cookies, or of places in it, which mean another entry after any change and, if it
  * is shuffled, in any other life.
  */
@@ -79,16 +79,23 @@ static int compare_items(const void *a, const void *b)
 	return strcmp(one->name, other->name);
 }
 
-static int list_fill(struct list *list, DIR *dir)
+static int list_fill(struct list *list, uint64_t nodeid)
 {
+	int node = liar_node_fd(nodeid);
+	int fd = node < 0 ? -1 : openat(node, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *entry;
+	bool whole = true;
 
-	errno = 0;
-	while ((entry = readdir(dir)))
-		if (!list_add(list, entry))
-			return -ENOMEM;
-	if (errno)
-		return -errno;
+	if (!dir)
+		return node < 0 ? node : -errno;
+	list_free(list);
+	list->used = true;
+	while (whole && (entry = readdir(dir)))
+		whole = list_add(list, entry);
+	closedir(dir);
+	if (!whole)
+		return -ENOMEM;
 	if (liar.cookies == LIAR_COOKIES_STORE)
 		return 0;
 	qsort(list->items, list->count, sizeof(list->items[0]), compare_items);
@@ -100,27 +107,18 @@ static int list_fill(struct list *list, DIR *dir)
 long liar_opendir(const struct liar_call *call)
 {
 	struct fuse_open_out *out = (void *)call->out;
-	int node = liar_node_fd(call->head->nodeid);
 	uint64_t fh = 0;
 	int error;
-	DIR *dir;
-	int fd;
 
 	while (fh < LISTS && lists[fh].used)
 		fh++;
-	if (node < 0 || fh == LISTS)
-		return node < 0 ? node : -ENFILE;
-	fd = openat(node, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	dir = fd < 0 ? NULL : fdopendir(fd);
-	if (!dir)
-		return -errno;
-	error = list_fill(&lists[fh], dir);
-	closedir(dir);
+	if (fh == LISTS)
+		return -ENFILE;
+	error = list_fill(&lists[fh], call->head->nodeid);
 	if (error) {
 		list_free(&lists[fh]);
 		return error;
 	}
-	lists[fh].used = true;
 	*out = (struct fuse_open_out){.fh = fh};
 	return sizeof(*out);
 }
@@ -143,9 +141,14 @@ long liar_readdir(const struct liar_call *call)
 	struct list *list = in->fh < LISTS && lists[in->fh].used ? &lists[in->fh] : NULL;
 	size_t room = in->size < call->out_room ? in->size : call->out_room;
 	size_t size = 0;
+	int error;
 
 	if (!list)
 		return -EBADF;
+	/* From the beginning: by rewinddir(), which shows what is there now. */
+	error = in->offset ? 0 : list_fill(list, call->head->nodeid);
+	if (error)
+		return error;
 	for (size_t at = list_at(list, in->offset); at < list->count; at++) {
 		const struct item *item = &list->items[at];
 		struct fuse_dirent *entry = (void *)(call->out + size);
