@@ -26,32 +26,46 @@ void backend_init(struct backend *backend, struct loop *loop, void (*on_end)(str
 	process_init(&backend->server, backend);
 }
 
-/* Takes the status, if it is ours to take.  Returns false if it is not known. */
-static bool status_take(struct backend_process *process, siginfo_t *info)
+/* Takes the status, if it is ours to take. */
+static void status_take(struct backend_process *process)
 {
-	bool taken;
+	siginfo_t info = {0};
 
-	*info = (siginfo_t){0};
-	taken = process->backend->child && waitid(P_PID, (id_t)process->pid, info, WEXITED | WNOHANG) == 0 &&
-		info->si_pid == process->pid;
+	if (process->backend->child && waitid(P_PID, (id_t)process->pid, &info, WEXITED | WNOHANG) == 0 &&
+	    info.si_pid == process->pid) {
+		process->told = true;
+		process->exited = info.si_code == CLD_EXITED;
+		process->status = info.si_status;
+	}
 	children_release(&process->kept);
-	return taken;
 }
 
-/* How it ended, and whether that was its own doing. */
-static void ending_note(struct backend *backend, const siginfo_t *info)
+/* Whether a signal is of the kind that a program gets by its own doing. */
+static bool is_fault(int number)
 {
-	if (info->si_code == CLD_EXITED) {
-		snprintf(backend->ending, sizeof(backend->ending), "exited with status %d", info->si_status);
-		backend->own_fault = true;
-	} else {
-		snprintf(backend->ending, sizeof(backend->ending), "was killed by signal %d (%s)", info->si_status,
-			 strsignal(info->si_status));
-		backend->own_fault = info->si_status == SIGSEGV || info->si_status == SIGABRT ||
-				     info->si_status == SIGBUS || info->si_status == SIGILL ||
-				     info->si_status == SIGFPE || info->si_status == SIGTRAP ||
-				     info->si_status == SIGSYS;
-	}
+	return number == SIGSEGV || number == SIGABRT || number == SIGBUS || number == SIGILL || number == SIGFPE ||
+	       number == SIGTRAP || number == SIGSYS;
+}
+
+/*
+ * How it ended, and whether that was its own doing.  Where another one serves than the
+ * first, it is that one's end which counts; if its status went to the first, which was
+ * its parent still, then what that one makes of it: a shell exits with it.
+ */
+static void ending_note(struct backend *backend)
+{
+	const struct backend_process *process = &backend->first;
+
+	if (backend->server.pid && (backend->server.told || !backend->server.ended))
+		process = &backend->server;
+	if (!process->told)
+		return;
+	backend->own_fault = process->exited || is_fault(process->status);
+	if (process->exited)
+		snprintf(backend->ending, sizeof(backend->ending), "exited with status %d", process->status);
+	else
+		snprintf(backend->ending, sizeof(backend->ending), "was killed by signal %d (%s)", process->status,
+			 strsignal(process->status));
 }
 
 static void on_process_end(struct loop_io *io, unsigned events)
@@ -59,20 +73,14 @@ static void on_process_end(struct loop_io *io, unsigned events)
 	struct backend_process *process =
 		(struct backend_process *)((char *)io - offsetof(struct backend_process, on_end));
 	struct backend *backend = process->backend;
-	siginfo_t info;
-	bool known;
 
 	(void)events;
 	loop_io_stop(io);
 	process->ended = true;
-	known = status_take(process, &info);
-	/* Where another one serves, the first tells only what that one could not: a shell its child's status. */
-	process->told = known && (process == &backend->server || !backend->server.pid ||
-				  (backend->server.ended && !backend->server.told));
-	if (process->told)
-		ending_note(backend, &info);
+	status_take(process);
+	ending_note(backend);
 	if (process == &backend->first && !backend->answered)
-		backend->away = known && info.si_code == CLD_EXITED && info.si_status == 0;
+		backend->away = process->told && process->exited && process->status == 0;
 	backend->on_end(backend);
 }
 

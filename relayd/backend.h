@@ -21,7 +21,9 @@ struct backend_process {
 	pid_t pid;  /* 0: none */
 	int pidfd;  /* -1: none */
 	bool ended;
-	bool told; /* how, and that is in `ending` */
+	bool told;  /* how: `exited` or by a signal, and `status`, as in siginfo_t */
+	bool exited;
+	int status;
 	struct loop_io on_end;
 	struct child kept; /* whose status is ours to take */
 };

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -97,6 +98,7 @@ static int words_copy(struct launch_command *command, char *const *words, const 
 {
 	size_t count = 0;
 
+	*command = (struct launch_command){0};
 	while (words[count])
 		count++;
 	command->argv = calloc(count + 1, sizeof(char *));
@@ -112,9 +114,48 @@ static int words_copy(struct launch_command *command, char *const *words, const 
 	return 0;
 }
 
-int launch_command_copy(struct launch_command *command, char *const *argv)
+static const char *path_of(char *const *environment)
 {
-	return words_copy(command, argv, NULL);
+	for (; *environment; environment++)
+		if (strncmp(*environment, "PATH=", 5) == 0)
+			return *environment + 5;
+	return "/usr/local/bin:/usr/bin:/bin";
+}
+
+/* What is not found is left for the start to say. */
+static int program_find(struct launch_command *command, const char *path)
+{
+	char *copy, *rest, *directory, *file;
+	int err = 0;
+
+	if (strchr(command->argv[0], '/'))
+		return 0;
+	rest = copy = strdup(path);
+	if (!copy)
+		return -ENOMEM;
+	while (!err && !command->program && (directory = strsep(&rest, ":")) != NULL) {
+		struct stat st;
+
+		if (asprintf(&file, "%s/%s", *directory ? directory : ".", command->argv[0]) < 0)
+			err = -ENOMEM;
+		else if (stat(file, &st) == 0 && S_ISREG(st.st_mode) && access(file, X_OK) == 0)
+			command->program = file;
+		else
+			free(file);
+	}
+	free(copy);
+	return err;
+}
+
+int launch_command_copy(struct launch_command *command, char *const *argv, char *const *environment)
+{
+	int err = words_copy(command, argv, NULL);
+
+	if (!err)
+		err = program_find(command, path_of(environment));
+	if (err)
+		launch_command_deinit(command);
+	return err;
 }
 
 int launch_command_init(struct launch_command *command, const char *line, const char *mountpoint, char *why,
@@ -124,7 +165,7 @@ int launch_command_init(struct launch_command *command, const char *line, const 
 	wordexp_t words;
 	int err, result;
 
-	command->argv = NULL;
+	*command = (struct launch_command){0};
 	if (strchr(line, MOUNTPOINT_BYTE)) {
 		snprintf(why, why_size, "the backend's command line has a control character");
 		return -EINVAL;
@@ -158,7 +199,8 @@ void launch_command_deinit(struct launch_command *command)
 	for (char **word = command->argv; word && *word; word++)
 		free(*word);
 	free(command->argv);
-	command->argv = NULL;
+	free(command->program);
+	*command = (struct launch_command){0};
 }
 
 /* `base` with RELAY_FD set, or taken out.  The array is the caller's, the strings are not. */
@@ -218,6 +260,7 @@ static int actions_fill(posix_spawn_file_actions_t *actions, const struct launch
 
 static int spawn(const struct launch *launch, char **envp, pid_t *pid)
 {
+	const char *program = launch->command->program;
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
 	int err = posix_spawn_file_actions_init(&actions);
@@ -228,8 +271,8 @@ static int spawn(const struct launch *launch, char **envp, pid_t *pid)
 	if (!err) {
 		err = actions_fill(&actions, launch);
 		if (!err)
-			err = posix_spawnp(pid, launch->command->argv[0], &actions, &attributes, launch->command->argv,
-					   envp);
+			err = posix_spawnp(pid, program ? program : launch->command->argv[0], &actions, &attributes,
+					   launch->command->argv, envp);
 		posix_spawnattr_destroy(&attributes);
 	}
 	posix_spawn_file_actions_destroy(&actions);

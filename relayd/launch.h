@@ -16,6 +16,7 @@
 /* A command, split into words once. */
 struct launch_command {
 	char **argv;
+	char *program; /* the file of it; NULL: argv[0], looked for in relayd's own $PATH */
 };
 
 /* Which placeholders a command line has. */
@@ -33,8 +34,8 @@ struct launch_marks launch_marks_of(const char *line);
  */
 int launch_command_init(struct launch_command *command, const char *line, const char *mountpoint, char *why,
 			size_t why_size);
-/* A command of these words, copied.  Returns 0 or -ENOMEM. */
-int launch_command_copy(struct launch_command *command, char *const *argv);
+/* A command of these words, copied, found by the $PATH of its environment.  Returns 0 or -ENOMEM. */
+int launch_command_copy(struct launch_command *command, char *const *argv, char *const *environment);
 void launch_command_deinit(struct launch_command *command);
 
 /* Where and with what a command is run.  All of it stays the caller's. */

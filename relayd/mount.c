@@ -96,7 +96,10 @@ static void on_end(struct loop_timer *timer)
 {
 	struct mount *mount = (struct mount *)((char *)timer - offsetof(struct mount, end));
 
-	log_info("%s: unmounted from %s", mount->name, mount->mountpoint);
+	if (mount->open)
+		log_info("%s: unmounted from %s", mount->name, mount->mountpoint);
+	else
+		log_info("%s: ended before it was mounted", mount->name);
 	tell_watchers(mount, true);
 	mount->on_gone(mount, mount->arg);
 }

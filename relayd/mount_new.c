@@ -152,7 +152,7 @@ static int command_build(struct mount *mount, const struct mount_config *config,
 	if (err)
 		return err;
 	if (config->argv)
-		err = launch_command_copy(&mount->command, config->argv);
+		err = launch_command_copy(&mount->command, config->argv, config->environment);
 	else
 		err = launch_command_init(&mount->command, config->backend, mount->way.placeholder, why, why_size);
 	mount->has_command = !err;

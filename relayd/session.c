@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <mntent.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -134,24 +135,68 @@ static int helper_wait(pid_t pid)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
 }
 
-static int helper_spawn(char *const argv[], int comm_fd, pid_t *pid)
+/*
+ * The system's fusermount3.  A relayd that was started by a program which came in
+ * through another one may find the stand-in first, which would ask relayd itself.
+ */
+static int helper_find(char *path, size_t size)
 {
-	char comm[32], *envp[64];
-	posix_spawn_file_actions_t actions;
-	size_t n = 0;
-	int err;
+	const char *list = getenv("PATH"), *ways = getenv("RELAY_WAYS_DIR");
+	char *copy, *rest, *directory;
+	int err = -ENOENT;
 
-	snprintf(comm, sizeof(comm), "_FUSE_COMMFD=%d", comm_fd);
-	for (char **e = environ; *e && n < sizeof(envp) / sizeof(envp[0]) - 2; e++)
+	rest = copy = strdup(list && *list ? list : "/usr/local/bin:/usr/bin:/bin");
+	if (!copy)
+		return -ENOMEM;
+	while (err && (directory = strsep(&rest, ":")) != NULL) {
+		if (strcmp(directory, PKGLIBEXECDIR) == 0 || (ways && strcmp(directory, ways) == 0))
+			continue;
+		if ((size_t)snprintf(path, size, "%s/fusermount3", directory) < size && access(path, X_OK) == 0)
+			err = 0;
+	}
+	free(copy);
+	return err;
+}
+
+/* environ with _FUSE_COMMFD set.  The array is the caller's, the strings are not. */
+static char **helper_environment(char *comm)
+{
+	size_t n = 0, count = 0;
+	char **envp;
+
+	while (environ[count])
+		count++;
+	envp = calloc(count + 2, sizeof(char *));
+	if (!envp)
+		return NULL;
+	for (char **e = environ; *e; e++)
 		if (strncmp(*e, "_FUSE_COMMFD=", 13) != 0)
 			envp[n++] = *e;
-	envp[n++] = comm;
-	envp[n] = NULL;
-	posix_spawn_file_actions_init(&actions);
-	if (comm_fd >= 0) /* the same number twice: takes FD_CLOEXEC off */
-		posix_spawn_file_actions_adddup2(&actions, comm_fd, comm_fd);
-	err = posix_spawnp(pid, argv[0], &actions, NULL, argv, envp);
-	posix_spawn_file_actions_destroy(&actions);
+	envp[n] = comm;
+	return envp;
+}
+
+static int helper_spawn(char *const argv[], int comm_fd, pid_t *pid)
+{
+	char comm[32], path[PATH_MAX], **envp;
+	posix_spawn_file_actions_t actions;
+	int err = helper_find(path, sizeof(path));
+
+	if (err)
+		return err;
+	snprintf(comm, sizeof(comm), "_FUSE_COMMFD=%d", comm_fd);
+	envp = helper_environment(comm);
+	if (!envp)
+		return -ENOMEM;
+	err = posix_spawn_file_actions_init(&actions);
+	if (!err) {
+		if (comm_fd >= 0) /* the same number twice: takes FD_CLOEXEC off */
+			err = posix_spawn_file_actions_adddup2(&actions, comm_fd, comm_fd);
+		if (!err)
+			err = posix_spawn(pid, path, &actions, NULL, argv, envp);
+		posix_spawn_file_actions_destroy(&actions);
+	}
+	free(envp);
 	return -err;
 }
 

@@ -11,6 +11,7 @@
 #include "supervisor.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,7 +120,7 @@ static void on_sweep(struct loop_timer *timer)
 /* A daemon that has not brought a channel, and of which no process is left, will not come. */
 static void daemon_look(struct supervisor *s)
 {
-	if (s->backend.away && s->channel < 0 && !way_daemon_lives(s->way))
+	if (s->backend.away && s->channel < 0 && !way_daemons(s->way, 0))
 		backend_give_up(&s->backend);
 }
 
@@ -218,8 +219,10 @@ static int command_run(struct supervisor *s, int channel)
 	};
 	int err = 0;
 
-	if (s->way && s->way->placed)
+	if (s->way && s->way->placed) {
+		way_clear(s->way);
 		err = way_token_renew(s->way);
+	}
 	if (!err && s->way) {
 		environment = way_environment(s->way, s->environment ? s->environment : environ);
 		err = environment ? 0 : -ENOMEM;
@@ -344,6 +347,8 @@ static enum supervisor_state life_kill(struct supervisor *s)
 	if (backend_kill(&s->backend) && s->backend.child)
 		return s->state;
 	if (s->backend.child) {
+		if (s->channel < 0)
+			way_daemons(s->way, SIGKILL);
 		backend_give_up(&s->backend);
 		channel_cut(s);
 	}
@@ -612,6 +617,7 @@ void supervisor_come_in(struct supervisor *s, int channel, enum way_via via)
 {
 	s->via = via;
 	s->exit_status = 0;
+	way_furnish(s->way);
 	/* From here on it has the time that any backend has to answer INIT. */
 	loop_timer_start(s->loop, &s->timer, s->init_ms, on_timer);
 	channel_take(s, channel);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,8 +182,40 @@ int way_init(struct way *way, enum way_wanted wanted, bool placed, const char *s
 	return err ? err : placeholder_make(way, why, why_size);
 }
 
+static void furniture_path(const struct way *way, char *path, size_t size)
+{
+	snprintf(path, size, "%s/.go-fuse-epoll-hack", way->placeholder);
+}
+
+void way_furnish(struct way *way)
+{
+	char path[PATH_MAX + 32];
+	int fd;
+
+	if (!way->placeholder)
+		return;
+	furniture_path(way, path, sizeof(path));
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		close(fd);
+	else
+		log_warning("%s: %s", path, strerror(errno));
+}
+
+void way_clear(struct way *way)
+{
+	char path[PATH_MAX + 32];
+
+	if (!way->placeholder)
+		return;
+	furniture_path(way, path, sizeof(path));
+	if (unlink(path) < 0 && errno != ENOENT)
+		log_warning("%s: %s", path, strerror(errno));
+}
+
 void way_deinit(struct way *way)
 {
+	way_clear(way);
 	if (way->placeholder && rmdir(way->placeholder) < 0 && errno != ENOENT)
 		log_warning("%s: cannot be removed: %s", way->placeholder, strerror(errno));
 	free(way->placeholder);
@@ -357,29 +390,36 @@ static bool is_our_child(const char *pid)
 	       state != 'Z' && state != 'X';
 }
 
-/* One that hides its environment may be it. */
-static bool has_token(const char *pid, const char *token, char *buffer, size_t size)
+/* One that hides its environment may be it, but is not killed for that. */
+static bool has_token(const char *pid, const char *token, int signal, char *buffer, size_t size)
 {
 	ssize_t n = proc_read(pid, "environ", buffer, size);
 
-	return n < 0 || memmem(buffer, (size_t)n, token, strlen(token)) != NULL;
+	return n < 0 ? signal == 0 : memmem(buffer, (size_t)n, token, strlen(token)) != NULL;
 }
 
-bool way_daemon_lives(const struct way *way)
+bool way_daemons(const struct way *way, int signal)
 {
 	const size_t size = 1 << 20;
-	struct dirent *entry;
-	char *buffer;
-	bool found = false;
+	char *buffer = malloc(size);
 	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	bool found = false;
 
-	buffer = malloc(size);
 	/* Without an answer there is the deadline. */
 	if (!proc || !buffer)
 		found = true;
-	while (!found && (entry = readdir(proc)) != NULL)
-		found = entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && is_our_child(entry->d_name) &&
-			has_token(entry->d_name, way->token, buffer, size);
+	while (proc && buffer && !(found && !signal) && (entry = readdir(proc)) != NULL) {
+		const char *pid = entry->d_name;
+
+		if (pid[0] < '1' || pid[0] > '9' || !is_our_child(pid) ||
+		    !has_token(pid, way->token, signal, buffer, size))
+			continue;
+		found = true;
+		/* A child of ours, and nobody reaps it meanwhile: the number is its own. */
+		if (signal)
+			kill(atoi(pid), signal);
+	}
 	free(buffer);
 	if (proc)
 		closedir(proc);

@@ -66,6 +66,12 @@ int way_check(const char *line, enum way_wanted wanted, char *why, size_t why_si
  * it is not installed, and others for the placeholder.
  */
 int way_init(struct way *way, enum way_wanted wanted, bool placed, const char *socket, char *why, size_t why_size);
+/*
+ * What a program finds in the placeholder after it has mounted there, and before it
+ * mounts: nothing (go-fuse opens a file of its own to see that its mount answers).
+ */
+void way_furnish(struct way *way);
+void way_clear(struct way *way);
 /* Removes the placeholder. */
 void way_deinit(struct way *way);
 
@@ -81,9 +87,9 @@ bool way_token_is(const struct way *way, const char *token);
 char **way_environment(const struct way *way, char *const *base);
 
 /*
- * Whether a process lives that was started with this token and has lost its parent to
- * us, as one that became a daemon has.
+ * Whether a process lives that was started with the present token and has lost its
+ * parent to us, as one that became a daemon has; each is sent the signal, unless it is 0.
  */
-bool way_daemon_lives(const struct way *way);
+bool way_daemons(const struct way *way, int signal);
 
 #endif
