@@ -14,6 +14,13 @@
 
 #include "relay/fuse_abi.h"
 
+/* What size and mtime are worth. */
+enum identity_times {
+	IDENTITY_TIMES_VOID,  /* nothing: it was written to since */
+	IDENTITY_TIMES_LEAST, /* it was open for writing: mtime goes on from there */
+	IDENTITY_TIMES_REST,  /* of a file at rest */
+};
+
 struct identity {
 	uint64_t ino; /* the backend's, as last seen */
 	uint64_t size;
@@ -21,9 +28,10 @@ struct identity {
 	uint32_t mtimensec;
 	uint32_t mode; /* S_IFMT; 0: nothing is known */
 	uint32_t rdev;
-	uint8_t ino_true;   /* the number may be relied on */
-	uint8_t times_true; /* size and mtime are those of a file at rest */
-	uint8_t reserved[2];
+	uint8_t ino_true; /* the number may be relied on: it is not made up, and was never seen to change */
+	uint8_t times;	  /* enum identity_times */
+	uint8_t linked;	  /* it had other names, through which it may change unseen */
+	uint8_t gone;	  /* the backend has given its id to another file: no file is this one */
 };
 
 enum identity_verdict {
@@ -34,6 +42,7 @@ enum identity_verdict {
 /*
  * What the backend as a whole has shown: whether its numbers last from one life to the
  * next.  Numbers that were found again and those that were not while all else was alike.
+ * They are taken for lasting while there are not more of the second kind.
  */
 struct identity_evidence {
 	uint32_t kept;
@@ -43,8 +52,15 @@ struct identity_evidence {
 /*
  * Takes attributes of the file.  made_up: the number is the backend's own nodeid.
  * at_rest: nobody has it open for writing, and nobody had when they were asked for.
+ * Attributes of another type are not taken: the kernel will not have them either.
  */
 void identity_learn(struct identity *identity, const struct fuse_attr *attr, bool made_up, bool at_rest);
+
+/*
+ * The same from an answer that names the file for the first time in it: when it was asked
+ * for is not known, so times that may be those of an earlier moment are not relied on.
+ */
+void identity_learn_late(struct identity *identity, const struct fuse_attr *attr, bool made_up, bool at_rest);
 
 /* The file has been or is going to be written to: its size and times say nothing any more. */
 void identity_disturb(struct identity *identity);
@@ -55,6 +71,13 @@ void identity_disturb(struct identity *identity);
  */
 enum identity_verdict identity_compare(const struct identity *identity, const struct fuse_attr *attr, bool made_up,
 				       struct identity_evidence *evidence);
+
+/*
+ * The root's attributes have come, and it is always the same file: whether it has kept the
+ * number that it had in an earlier incarnation is the evidence that depends on nothing else.
+ */
+void identity_root(const struct identity *identity, const struct fuse_attr *attr, bool made_up,
+		   struct identity_evidence *evidence);
 
 /*
  * Whether both are attributes of one file, asked of one incarnation: what a LINK or a

@@ -35,6 +35,8 @@ relayd_librelayd_la_SOURCES = \
 	relayd/dispatch_reply.c \
 	relayd/handles.c \
 	relayd/handles.h \
+	relayd/identity.c \
+	relayd/identity.h \
 	relayd/journal.c \
 	relayd/journal.h \
 	relayd/keep.c \
@@ -55,6 +57,12 @@ relayd_librelayd_la_SOURCES = \
 	relayd/mountopts.h \
 	relayd/namegate.c \
 	relayd/namegate.h \
+	relayd/nodes.c \
+	relayd/nodes.h \
+	relayd/nodes_check.c \
+	relayd/nodes_index.c \
+	relayd/nodes_link.c \
+	relayd/nodes_parts.h \
 	relayd/notify.c \
 	relayd/notify.h \
 	relayd/output.c \

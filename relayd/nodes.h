@@ -11,7 +11,11 @@
  *
  * Called with the translate lock held.  No pointer to a node or a link is kept over an
  * unlock, or over a call that may free it (nodes_forget(), nodes_settle(), nodes_unlink(),
- * nodes_rename(), and nodes_entry() and nodes_link() for links): its nodeid is.
+ * nodes_rename(), nodes_entry() and nodes_link()): its nodeid is.  The last two keep the
+ * nodes that they are given, and may free a directory that only lived for a name in it.
+ *
+ * A directory has one name, the one it was last seen under, as it has in the kernel; no
+ * directory is below itself.  The names of others are as many as were seen.
  */
 #ifndef RELAYD_NODES_H
 #define RELAYD_NODES_H
@@ -25,24 +29,25 @@
 
 struct node {
 	struct state_record record;
-	uint64_t nodeid;   /* the kernel's: reuse << 32 | number; FUSE_ROOT_ID of the root */
-	uint64_t nlookup;  /* the kernel's count */
+	uint64_t nodeid;    /* the kernel's: reuse << 32 | number; FUSE_ROOT_ID of the root */
+	uint64_t nlookup;   /* the kernel's count */
 	uint64_t shown_ino; /* what the kernel is told, always */
 	/* Of `incarnation` only. */
 	uint64_t backend_id;
 	uint64_t backend_generation;
 	uint64_t backend_nlookup; /* what that incarnation has counted, as far as relayd was told */
 	uint32_t incarnation;	  /* 0: none yet */
-	uint32_t reuse;
+	uint32_t reuse;		  /* its birth's number: tells it from others that had its number */
 	struct identity identity;
-	uint32_t links;	  /* refs of links (nodes_link.c), the first of a list; 0: none */
+	uint32_t links;	   /* refs of links (nodes_link.c), the first of a list; 0: none */
 	uint32_t children; /* links in this directory */
 	uint32_t opens;	   /* open files (handles.h) */
 	uint32_t writers;  /* those of them that may write */
 	uint32_t locks;	   /* the first of a list (locks.h) */
 	uint32_t next;	   /* rebuilt: in the index by backend_id */
 	uint32_t changes;  /* counts what disturbed its attributes */
-	uint32_t mode_owed; /* permissions that are to be put back, with RESTORE_MODE_OWED; 0: none (restore_handle.c) */
+	uint32_t
+		mode_owed; /* permissions that are to be put back, with RESTORE_MODE_OWED; 0: none (restore_handle.c) */
 };
 
 struct link {
@@ -66,10 +71,11 @@ struct nodes {
 	uint32_t names_size;
 	uint32_t ids_count;
 	uint32_t names_count;
-	uint32_t root; /* number of the root's node */
+	uint32_t root;	    /* number of the root's node */
+	uint32_t root_seen; /* the incarnation that the root's attributes are of; 0: not known */
 	struct identity_evidence evidence;
 
-	/* Told of each (backend id, count) that the present incarnation is to forget. */
+	/* Told of each (backend id, count) that the present incarnation is to forget; may be NULL. */
 	void (*on_forget)(uint64_t backend_id, uint64_t nlookup, void *arg);
 	void *arg;
 };
@@ -79,12 +85,14 @@ void nodes_record_sizes(uint32_t record_size[STATE_TABLES]);
 
 /*
  * Starts with what is in the state (which stays the caller's): an empty one gets a root.
- * Returns 0, -ENOMEM, or -EPROTO if what the state holds cannot be true.
+ * The present incarnation is the last that it knows of, until nodes_incarnation().
+ * Returns 0, -ENOMEM, or -EPROTO if what the state holds cannot be true (open files and
+ * locks are for handles_init() and locks_init() to check).
  */
 int nodes_init(struct nodes *nodes, struct state *state, const char *mount);
 void nodes_deinit(struct nodes *nodes);
 
-/* From here on ids are those of this incarnation, which has given none but the root's. */
+/* From here on ids are those of this incarnation; a new one has given none but the root's. */
 void nodes_incarnation(struct nodes *nodes, uint32_t incarnation);
 
 /* The node of a kernel's nodeid, or NULL. */
@@ -97,7 +105,7 @@ struct node *nodes_by_backend(const struct nodes *nodes, uint64_t backend_id);
 /* The present incarnation has given an id for it. */
 static inline bool nodes_current(const struct nodes *nodes, const struct node *node)
 {
-	return node->incarnation == nodes->incarnation;
+	return node->incarnation == nodes->incarnation && node->incarnation != 0;
 }
 
 /*
@@ -110,11 +118,15 @@ static inline bool nodes_current(const struct nodes *nodes, const struct node *n
  *
  * name NULL: it was made without one (TMPFILE), and there is no link.
  *
- * expect (NULL: none): the node that is being looked for again; it is taken only if the
- * identity agrees.
+ * A backend id that is known with another generation or type is another file's now: the
+ * node that had it is no file's any more.
  *
- * Returns 0 and *out; -ENOMEM, and then the backend's count was given back by on_forget();
- * -EPROTO for an entry that is none (nodeid 0); -ESTALE if it is not `expect`.
+ * expect (NULL: none): the node that is being looked for again; it is taken only if the
+ * identity agrees, and if it was not found under another id meanwhile.
+ *
+ * Returns 0 and *out; -ENOMEM; -EPROTO for an entry that is none (no nodeid or no type), or
+ * a parent that is no directory; -ESTALE if it is not `expect`.  If it fails the backend's
+ * count was given back by on_forget().
  */
 int nodes_entry(struct nodes *nodes, struct node *parent, const char *name, struct fuse_entry_out *entry,
 		struct node *expect, struct node **out);
@@ -124,7 +136,11 @@ void nodes_count(struct node *node);
 /* The kernel forgets: of a nodeid that it does not have nothing is done. */
 void nodes_forget(struct nodes *nodes, uint64_t nodeid, uint64_t nlookup);
 
-/* Frees the node if nothing keeps it any more: after its last open file or lock has gone. */
+/*
+ * After its last open file or lock has gone, or the reply that it came in was not
+ * delivered: frees the node if nothing keeps it any more.  One that is only the directory
+ * of links is given back to the backend, and lives on as a part of paths.
+ */
 void nodes_settle(struct nodes *nodes, struct node *node);
 
 /* Attributes of the node have come, asked for when node->changes was `changes`; rewrites ino for the kernel. */
