@@ -27,8 +27,7 @@
 
 extern char **environ;
 
-/* A FUSE filesystem at exactly this place, living or dead; asks nothing of it. */
-static bool fuse_mounted_at(const char *mountpoint)
+bool session_place_used(const char *mountpoint)
 {
 	char buffer[8192];
 	struct mntent entry;
@@ -70,11 +69,11 @@ int session_place_check(const char *mountpoint, char **canonical, char *why, siz
 	int err = 0;
 
 	*canonical = NULL;
-	if (fuse_mounted_at(mountpoint))
+	if (session_place_used(mountpoint))
 		err = -EBUSY;
 	if (!err)
 		*canonical = realpath(mountpoint, NULL);
-	if (!err && *canonical && fuse_mounted_at(*canonical))
+	if (!err && *canonical && session_place_used(*canonical))
 		err = -EBUSY;
 	if (err) {
 		snprintf(why, why_size, "%s: a FUSE filesystem is mounted there already", mountpoint);
@@ -212,6 +211,14 @@ static int helper_run(char *const argv[], int comm_fd)
 		err = helper_wait(pid);
 	children_go_on();
 	return err;
+}
+
+void session_place_free(const char *path)
+{
+	if (geteuid() == 0)
+		umount2(path, UMOUNT_NOFOLLOW | MNT_DETACH);
+	else
+		helper_run((char *[]){"fusermount3", "-uqz", "--", (char *)path, NULL}, -1);
 }
 
 /* ",KEY=VALUE", with what separates options in the value escaped. */

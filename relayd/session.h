@@ -51,6 +51,11 @@ struct session_config {
  */
 int session_place_check(const char *mountpoint, char **canonical, char *why, size_t why_size);
 
+/* Whether a FUSE filesystem is mounted at exactly this place, living or dead.  Asks nothing of it. */
+bool session_place_used(const char *path);
+/* Takes whatever is mounted there out of sight. */
+void session_place_free(const char *path);
+
 /*
  * Opens /dev/fuse and mounts: by mount(2) as root, else through fusermount3.
  * Returns 0, or a negative errno with a sentence in why: -ENXIO if /dev/fuse is

@@ -369,8 +369,11 @@ static enum supervisor_state do_kill_late(struct supervisor *s)
 	/* What it was refused for when it came to mount is the better reason. */
 	if (s->channel < 0 && s->exit_status)
 		return do_refuse(s);
-	snprintf(s->problem, sizeof(s->problem), "the backend, pid %d, did not %s within %u s", (int)s->backend.pid,
-		 s->channel < 0 ? "come to mount" : "answer INIT", s->init_ms / 1000);
+	snprintf(s->problem, sizeof(s->problem), "the backend, pid %d, did not %s within %u s%s", (int)s->backend.pid,
+		 s->channel < 0 ? "come to mount" : "answer INIT", s->init_ms / 1000,
+		 s->channel < 0 && way_missed(s->way) ? ": it has mounted by itself, where neither the preload library "
+							"nor the stand-in for fusermount3 has reached it"
+						      : "");
 	return do_refuse(s);
 }
 

@@ -20,6 +20,7 @@
 
 #include "launch.h"
 #include "log.h"
+#include "session.h"
 
 #define LIBRARY "librelay-preload.so"
 #define STAND_IN "fusermount3"
@@ -202,12 +203,20 @@ void way_furnish(struct way *way)
 		log_warning("%s: %s", path, strerror(errno));
 }
 
+bool way_missed(const struct way *way)
+{
+	return way->placeholder && session_place_used(way->placeholder);
+}
+
 void way_clear(struct way *way)
 {
 	char path[PATH_MAX + 32];
 
 	if (!way->placeholder)
 		return;
+	/* First: nothing is asked of a filesystem that was mounted past us. */
+	if (way_missed(way))
+		session_place_free(way->placeholder);
 	furniture_path(way, path, sizeof(path));
 	if (unlink(path) < 0 && errno != ENOENT)
 		log_warning("%s: %s", path, strerror(errno));

@@ -72,6 +72,8 @@ int way_init(struct way *way, enum way_wanted wanted, bool placed, const char *s
  */
 void way_furnish(struct way *way);
 void way_clear(struct way *way);
+/* Whether the program has mounted there really, past relayd: neither the library nor the stand-in has reached it. */
+bool way_missed(const struct way *way);
 /* Removes the placeholder. */
 void way_deinit(struct way *way);
 
