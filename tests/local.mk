@@ -138,6 +138,7 @@ tests_integration_matrix_foreign_SOURCES = \
 	tests/integration/matrix_place.c \
 	tests/integration/matrix_table.c
 integration_programs += tests/integration/pause
+integration_programs += tests/integration/scale
 integration_programs += tests/integration/semantics
 tests_integration_semantics_SOURCES = \
 	tests/integration/semantics.c \
@@ -286,6 +287,11 @@ COMPAT_SECONDS = 120
 compat: all $(helper_programs)
 	@$(AM_TESTS_ENVIRONMENT) bash $(top_srcdir)/tests/integration/compat.sh --seconds $(COMPAT_SECONDS) $(COMPAT)
 .PHONY: compat
+
+# Many nodes and open files behind a filesystem of others.
+scale: all tests/integration/scale$(EXEEXT)
+	@$(AM_TESTS_ENVIRONMENT) tests/integration/scale --nodes 200000 --files 1000
+.PHONY: scale
 
 # Seconds for each fuzz target.
 FUZZ_SECONDS = 60

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Filesystems that know nothing of relayd, each mounted by its natural way in:
 #
-#	compat.sh [--seconds N] [--plain] [--seed N] [NAME…]
+#	compat.sh [--seconds N] [--plain | --no-kills] [--seed N] [NAME…]
 #
 # The rows are in compat-table.sh; without names those of $compat_names, "all" for
 # really all.  For each
@@ -14,7 +14,8 @@
 #      a second, plain mount of it.
 #
 # One line each: filesystem, way in, kills, operations, errors, corrupt files.  With
-# --plain there is no relayd and there are no kills: what the work is worth.
+# --plain there is no relayd and there are no kills: what the work is worth; with
+# --no-kills there is a relayd.
 #
 # fio's time_based mode would verify nothing: files are written and read again whole,
 # and the bytes of both are compared with what they should be.
@@ -25,12 +26,14 @@
 seconds=4
 seed=1
 plain=
+kills=yes
 names=
 while [ $# -gt 0 ]; do
 	case $1 in
 		--seconds) seconds=$2; shift ;;
 		--seed) seed=$2; shift ;;
-		--plain) plain=yes ;;
+		--plain) plain=yes kills= ;;
+		--no-kills) kills= ;;
 		all) names="$names $compat_names $compat_more" ;;
 		-*) fail "no such option: $1" ;;
 		*) names="$names $1" ;;
@@ -278,7 +281,7 @@ under_kills()
 {
 	local end=$((SECONDS + seconds)) fio_pid names_pid='' clock
 
-	if [ -z "$plain" ]; then
+	if [ -n "$kills" ]; then
 		kill_backends &
 		killer=$!
 	fi
@@ -353,7 +356,7 @@ row()
 	check "$name: no error" [ ! -s "$work/errors" ]
 	check "$name: no corrupt file" [ ! -s "$work/corrupt" ]
 	check "$name: a pass has come to its end" [ "$passes" -gt 0 ]
-	[ -n "$plain" ] || check "$name: kills have come" [ "$(lines "$work/kills")" -ge "$((seconds / 2))" ]
+	[ -z "$kills" ] || check "$name: kills have come" [ "$(lines "$work/kills")" -ge "$((seconds / 2))" ]
 	rm -rf --one-file-system "$work"
 }
 
