@@ -1,5 +1,7 @@
 dist_man_MANS += docs/fsserver.8
 dist_man_MANS += docs/librelay.3
+dist_man_MANS += docs/mount.relay.8
+dist_man_MANS += docs/relay-run.1
 dist_man_MANS += docs/relayd.8
 dist_man_MANS += docs/relay-protocol.7
 dist_man_MANS += docs/relayctl.8

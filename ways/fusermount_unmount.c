@@ -141,7 +141,8 @@ static bool relayd_has(struct relay_ctl_client *client, const char *path)
 
 /*
  * Waits for the answer, or for the mount to be gone: relayd answers when the program
- * has ended too, which may be the one that waits for us.  Returns the answer's status.
+ * has ended too, which may be the one that waits for us.  A mount that is not to be
+ * seen from here has the answer only.  Returns the answer's status.
  */
 static int gone_wait(struct relay_ctl_client *client, const char *path, char *why, size_t why_size)
 {
@@ -149,19 +150,16 @@ static int gone_wait(struct relay_ctl_client *client, const char *path, char *wh
 		{.fd = client->fd, .events = POLLIN},
 		{.fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC), .events = POLLPRI},
 	};
-	int err = 0;
+	bool gone = false;
 
-	while (fds[1].fd >= 0 && is_mountpoint(path)) {
+	while (!fds[0].revents && !gone) {
 		if (poll(fds, 2, -1) < 0 && errno != EINTR)
 			break;
-		if (fds[0].revents)
-			break;
+		gone = fds[1].revents && !is_mountpoint(path);
 	}
-	if (fds[0].revents || fds[1].fd < 0 || is_mountpoint(path))
-		err = relay_internal_ctl_more(client, NULL, why, why_size);
 	if (fds[1].fd >= 0)
 		close(fds[1].fd);
-	return err;
+	return gone && !fds[0].revents ? 0 : relay_internal_ctl_more(client, NULL, why, why_size);
 }
 
 static int relayd_unmount(struct relay_ctl_client *client, const char *path, const struct fusermount_unmount_args *args)

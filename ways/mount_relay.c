@@ -29,6 +29,8 @@ enum {
 /* relayd(8) exits with it for a command line that it does not take. */
 #define RELAYD_USAGE 2
 
+#define DEFAULT_PATH BINDIR ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 extern char **environ;
 
 static const char usage[] = "usage: mount.relay SOURCE DIR [-sfnv] [-o OPTION,...] [-t TYPE]\n"
@@ -110,6 +112,11 @@ static int relayd_run(char **argv)
 	pid_t pid;
 	int status, err;
 
+	/* mount(8) takes $PATH away; relayd is to find the backend with it, too. */
+	if (setenv("PATH", DEFAULT_PATH, 0) < 0) {
+		fputs("mount.relay: no memory\n", stderr);
+		return MOUNT_SYSTEM;
+	}
 	err = posix_spawnp(&pid, "relayd", NULL, NULL, argv, environ);
 	if (err == ENOENT)
 		err = posix_spawn(&pid, BINDIR "/relayd", NULL, NULL, argv, environ);

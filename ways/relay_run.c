@@ -95,6 +95,15 @@ static unsigned number_parse(const char *text)
 	return (unsigned)n;
 }
 
+static void command_check(char **argv)
+{
+	unsigned i;
+
+	for (i = 0; argv[i]; i++)
+		if (!*argv[i])
+			die(EXIT_USAGE, "argument %u of the command is empty: relayd cannot be given it", i);
+}
+
 static void options_parse(struct options *options, int argc, char **argv)
 {
 	int option;
@@ -131,11 +140,15 @@ static void options_parse(struct options *options, int argc, char **argv)
 	options->argv = argv + optind;
 	if (!*options->argv)
 		die(EXIT_USAGE, "which command?\nTry 'relay-run --help'.");
+	command_check(options->argv);
 }
 
+/* Each with a NUL, and an empty one at the end: one that is empty itself has no form there. */
 static void strings_write(FILE *out, char **strings)
 {
 	for (; *strings; strings++) {
+		if (!**strings)
+			continue;
 		fputs(*strings, out);
 		fputc('\0', out);
 	}
@@ -200,9 +213,9 @@ static void run(const struct options *options)
 	status = relay_internal_ctl_answer(client, sizeof(*status));
 	if (!status)
 		die(EXIT_FAILED, "relayd has sent a short answer");
-	printf("relay-run: %s is mounted on %s as '%s', by way of %s\n", options->argv[0],
+	printf("relay-run: %s is mounted on %s as '%s', by %s\n", options->argv[0],
 	       relay_internal_ctl_string(client, &status->mountpoint), relay_internal_ctl_string(client, &status->name),
-	       relay_internal_ctl_string(client, &status->lane));
+	       relay_internal_ctl_string(client, &status->via));
 	relay_internal_ctl_close(client);
 }
 

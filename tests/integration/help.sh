@@ -16,11 +16,14 @@ help_options()
 	sed -nE '/^ *-/ { s/^ *//; s/  .*//; p }' | grep -oE '(^|[ ,])--?[a-zA-Z][a-z-]*' | sed 's/^[ ,]*//' | sort -u
 }
 
+# Those of the ways in are not in $PATH: fusermount3 is next to them.
+PATH=$PATH:$RELAY_WAYS_DIR
+
 same_options()
 {
 	"$1" --help >"$tmp/help" 2>"$tmp/error" || return
 	help_options <"$tmp/help" >"$tmp/in_help"
-	page_options "$top_srcdir/docs/$1.8" >"$tmp/in_page"
+	page_options "$top_srcdir/docs/$1".[18] >"$tmp/in_page"
 	[ ! -s "$tmp/error" ] && [ -s "$tmp/in_help" ] && diff -u "$tmp/in_help" "$tmp/in_page"
 }
 
@@ -32,11 +35,11 @@ says_version()
 	[ "$said" = "$1 $PACKAGE_VERSION" ] || { echo "it says: $said"; return 1; }
 }
 
-# An option that is none: status 2, its name on standard error, nothing on standard output.
+# An option that is none: status 2 unless it is told otherwise, its name on standard error, nothing on standard output.
 refuses_unknown()
 {
 	status_of "$1" --no-such-option >"$tmp/out" 2>"$tmp/error"
-	[ "$status" = 2 ] && [ ! -s "$tmp/out" ] && grep -q -e no-such-option "$tmp/error" ||
+	[ "$status" = "${2:-2}" ] && [ ! -s "$tmp/out" ] && grep -q -e no-such-option "$tmp/error" ||
 		{ echo "status $status"; cat "$tmp/out" "$tmp/error"; return 1; }
 }
 
@@ -45,3 +48,10 @@ for program in relayd relayctl fsserver; do
 	check "$program: --version" says_version $program
 	check "$program: unknown option" refuses_unknown $program
 done
+
+for program in relay-run mount.relay; do
+	check "$program: --help and the man page name the same options" same_options $program
+	check "$program: --version" says_version $program
+done
+check "relay-run: unknown option" refuses_unknown relay-run
+check "mount.relay: unknown option, with mount(8)'s status" refuses_unknown mount.relay 1
