@@ -25,6 +25,7 @@ struct dispatch;
 
 /* Threads that ask: their slot numbers on the channel are just below DISPATCH_INIT_SLOT. */
 #define ASK_MAX 4u
+#define ASK_SLOT(number) ((1u << RELAY_UNIQUE_SLOT_BITS) - 2u - (number))
 
 struct ask {
 	struct dispatch *dispatch;
@@ -47,13 +48,22 @@ void ask_deinit(struct ask *ask);
 /* A conversation with this incarnation begins. */
 void ask_begin(struct ask *ask, uint32_t incarnation);
 
-/* The replier: a reply for this ask, which it copies; false if it waits for no such reply. */
+/* The replier: a reply for this ask, which it copies; false if it waits for no such reply.  size holds a header. */
 bool ask_take(struct ask *ask, const void *reply, uint32_t size);
 /* The channel has ended. */
 void ask_end(struct ask *ask);
 
 /* Whose request it is: uid, gid and pid of this header. */
 typedef const struct fuse_in_header ask_caller;
+
+/* Whether nothing can be asked in this conversation any more: what -EPIPE was said for. */
+bool ask_gone(struct ask *ask);
+
+/*
+ * Waits a while for room in this channel, which is the one of the conversation.  Returns
+ * false if it has ended.
+ */
+bool ask_room(struct ask *ask, int channel);
 
 /*
  * Any request: its body is the parts, one after another.  *payload and *size (may be NULL)

@@ -1,6 +1,6 @@
 /*
- * What the reader, the replier and the main thread have in common: slots that
- * are sent, answered and freed, and the events that the main thread is told.
+ * What the threads have in common: slots that are answered and freed, and the events
+ * that the main thread is told.
  *
  * The moments of a request, and what a death of the backend at each leaves, are
  * told in docs/recovery.md; relayd's own part is:
@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -52,9 +51,20 @@ unsigned dispatch_events_take(struct dispatch *dispatch)
 
 void dispatch_free(struct dispatch *dispatch, uint32_t slot)
 {
+	struct inflight *r = &dispatch->inflight[slot];
+
+	if (r->renaming) {
+		r->renaming = false;
+		namegate_change_end(&dispatch->repair.restore.names);
+	}
+	/* Before the slot can be another request's. */
+	if (r->doubt) {
+		r->doubt = false;
+		repair_certain(&dispatch->repair, journal_request(dispatch->journal, slot));
+	}
 	journal_slot_free(dispatch->journal, slot);
 	/* Ordered against the reader's: set starving, then look again. */
-	atomic_store(&dispatch->inflight[slot].state, INFLIGHT_IDLE);
+	atomic_store(&r->state, INFLIGHT_IDLE);
 	if (atomic_load(&dispatch->starving)) {
 		pthread_mutex_lock(&dispatch->free_lock);
 		pthread_cond_signal(&dispatch->freed);
@@ -73,8 +83,11 @@ static void pause_note(struct dispatch *dispatch, uint64_t now)
 		stats_pause(dispatch->stats, (now - died) / 1000);
 }
 
-/* Writes a checked reply to the kernel.  Its header is taken from out, the rest from payload. */
-static void kernel_write(struct dispatch *dispatch, const struct inflight *r, struct fuse_out_header *out,
+/*
+ * Writes a checked reply to the kernel.  Its header is taken from out, the rest from payload.
+ * Returns 0, or a negative errno if the kernel did not take it.
+ */
+static int kernel_write(struct dispatch *dispatch, const struct inflight *r, struct fuse_out_header *out,
 			 void *payload)
 {
 	struct iovec iov[2] = {
@@ -82,6 +95,7 @@ static void kernel_write(struct dispatch *dispatch, const struct inflight *r, st
 		{.iov_base = payload, .iov_len = out->len - sizeof(*out)},
 	};
 	uint64_t now;
+	int err = 0;
 
 	out->unique = r->unique;
 	/*
@@ -89,20 +103,56 @@ static void kernel_write(struct dispatch *dispatch, const struct inflight *r, st
 	 * aborted.  Anything else is a reply that should not have passed the check;
 	 * the kernel has failed the request with EIO.
 	 */
-	if (writev(dispatch->session->fd, iov, iov[1].iov_len ? 2 : 1) < 0 && errno != ENOENT && errno != ENODEV)
+	if (writev(dispatch->session->fd, iov, iov[1].iov_len ? 2 : 1) < 0)
+		err = -errno;
+	if (err && err != -ENOENT && err != -ENODEV)
 		log_error("%s: the kernel refused the reply to %s, unique %llu: %s", dispatch->name,
-			  dispatch_opcode_name(r->opcode), (unsigned long long)r->unique, strerror(errno));
+			  dispatch_opcode_name(r->opcode), (unsigned long long)r->unique, strerror(-err));
 	now = dispatch_now_ns();
 	stats_count(dispatch->stats, r->opcode, out->error, now - r->arrived_ns);
 	if (atomic_load_explicit(&dispatch->died_ns, memory_order_relaxed))
 		pause_note(dispatch, now);
+	return err;
+}
+
+/*
+ * The same, translated.  The tables know what the reply says before the kernel does: it may
+ * send a request that builds on it before writev() returns.  relayd dying between the two
+ * leaves tables that are ahead of the kernel by this reply.
+ */
+static void translated_write(struct dispatch *dispatch, uint32_t slot, struct fuse_out_header *out, void *payload)
+{
+	const struct inflight *r = &dispatch->inflight[slot];
+	const void *request = journal_request(dispatch->journal, slot);
+	int failed = translate_reply(&dispatch->translate, request, r->size, &r->note, out, payload);
+	int refused;
+
+	if (failed)
+		*out = (struct fuse_out_header){.len = sizeof(*out), .error = failed};
+	refused = kernel_write(dispatch, r, out, payload);
+	if (!failed && refused)
+		translate_refused(&dispatch->translate, request, out, payload);
+	/* The backend has things for this request that nobody knows. */
+	if (failed || refused) {
+		atomic_store(&dispatch->forgetting, true);
+		repair_release(&dispatch->repair);
+	}
+}
+
+/* Of a request that the tables know, or whose reply they are to know. */
+static void reply_write(struct dispatch *dispatch, uint32_t slot, struct fuse_out_header *out, void *payload)
+{
+	if (atomic_load_explicit(&dispatch->translated, memory_order_relaxed))
+		translated_write(dispatch, slot, out, payload);
+	else
+		kernel_write(dispatch, &dispatch->inflight[slot], out, payload);
 }
 
 void dispatch_deliver(struct dispatch *dispatch, uint32_t slot, const struct fuse_out_header *header, void *payload)
 {
 	struct fuse_out_header out = *header;
 
-	kernel_write(dispatch, &dispatch->inflight[slot], &out, payload);
+	reply_write(dispatch, slot, &out, payload);
 	dispatch_free(dispatch, slot);
 }
 
@@ -111,64 +161,24 @@ void dispatch_answer(struct dispatch *dispatch, uint32_t slot, int error)
 	struct fuse_out_header out = {.len = sizeof(out), .error = -error};
 
 	if (!dispatch->inflight[slot].no_reply)
-		kernel_write(dispatch, &dispatch->inflight[slot], &out, NULL);
+		reply_write(dispatch, slot, &out, NULL);
 	dispatch_free(dispatch, slot);
 }
 
-int dispatch_send(struct dispatch *dispatch, uint32_t slot, int flags)
+void dispatch_refuse(struct dispatch *dispatch, uint32_t slot, int error)
 {
-	struct inflight *r = &dispatch->inflight[slot];
-	/*
-	 * FORGETs are acknowledged by librelay; another backend's are done when they are
-	 * sent, so they never become SENT: a reply to one, which is none, finds nothing.
-	 */
-	bool done = r->no_reply && !atomic_load(&dispatch->librelay);
-	uint32_t sent = INFLIGHT_SENT;
-	ssize_t n;
+	struct fuse_out_header out = {.len = sizeof(out), .error = -error};
 
-	/* Before the send: the reply may come before send() returns. */
-	if (!done)
-		atomic_store(&r->state, INFLIGHT_SENT);
-	do {
-		n = send(dispatch->channel, journal_request(dispatch->journal, slot), r->size, MSG_NOSIGNAL | flags);
-	} while (n < 0 && errno == EINTR);
-	if (n >= 0) {
-		if (done)
-			dispatch_free(dispatch, slot);
-		return 0;
-	}
-	/* A backend may have answered what it has not got. */
-	if (!done && !atomic_compare_exchange_strong(&r->state, &sent, INFLIGHT_WAITING))
-		return 0;
-	if (errno == EAGAIN)
-		return -EAGAIN;
-	if (errno == EMSGSIZE || errno == ENOBUFS || errno == ENOMEM) {
-		log_error("%s: %s, unique %llu: cannot be sent: %s", dispatch->name, dispatch_opcode_name(r->opcode),
-			  (unsigned long long)r->unique, strerror(errno));
-		dispatch_answer(dispatch, slot, errno == EMSGSIZE ? EIO : ENOMEM);
-		return 0;
-	}
-	/* The backend is dying.  The slot is redone when it has died. */
-	atomic_store(&r->state, INFLIGHT_SENT);
-	return 0;
-}
-
-void dispatch_interrupt(struct dispatch *dispatch, uint64_t channel_unique)
-{
-	struct {
-		struct fuse_in_header header;
-		struct fuse_interrupt_in in;
-	} packet = {
-		.header = {.len = sizeof(packet), .opcode = FUSE_INTERRUPT, .unique = channel_unique | 1},
-		.in = {.unique = channel_unique},
-	};
-
-	send(dispatch->channel, &packet, sizeof(packet), MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (!dispatch->inflight[slot].no_reply)
+		kernel_write(dispatch, &dispatch->inflight[slot], &out, NULL);
+	dispatch_free(dispatch, slot);
 }
 
 int dispatch_init(struct dispatch *dispatch, const char *name, struct journal *journal, struct session *session,
 		  struct stats *stats, struct loop_wake *wake)
 {
+	int err;
+
 	*dispatch = (struct dispatch){
 		.name = name,
 		.journal = journal,
@@ -177,16 +187,21 @@ int dispatch_init(struct dispatch *dispatch, const char *name, struct journal *j
 		.wake = wake,
 		.channel = -1,
 	};
+	err = translate_init(&dispatch->translate, name);
+	if (err)
+		return err;
 	dispatch->inflight = calloc(journal_slots(journal), sizeof(*dispatch->inflight));
-	if (!dispatch->inflight)
-		return -ENOMEM;
 	/* Every page is there from the start: a reply must not fail for want of one. */
 	dispatch->reply = mmap(NULL, DISPATCH_REPLY_SIZE, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (dispatch->reply == MAP_FAILED) {
+	if (!dispatch->inflight || dispatch->reply == MAP_FAILED) {
+		if (dispatch->reply != MAP_FAILED)
+			munmap(dispatch->reply, DISPATCH_REPLY_SIZE);
 		free(dispatch->inflight);
+		translate_deinit(&dispatch->translate);
 		return -ENOMEM;
 	}
+	repair_init(&dispatch->repair, dispatch, &dispatch->translate);
 	keep_init(&dispatch->keep);
 	notify_init(&dispatch->notify, name, session->fd);
 	pthread_mutex_init(&dispatch->lock, NULL);
@@ -251,6 +266,8 @@ void dispatch_deinit(struct dispatch *dispatch)
 		pthread_join(dispatch->reader, NULL);
 		pthread_join(dispatch->replier, NULL);
 	}
+	repair_deinit(&dispatch->repair);
+	translate_deinit(&dispatch->translate);
 	notify_deinit(&dispatch->notify);
 	keep_deinit(&dispatch->keep);
 	munmap(dispatch->reply, DISPATCH_REPLY_SIZE);
@@ -270,12 +287,19 @@ uint32_t dispatch_inflight(const struct dispatch *dispatch)
 	return count;
 }
 
+static bool with_incarnation(const struct inflight *r)
+{
+	uint32_t state = atomic_load_explicit(&r->state, memory_order_relaxed);
+
+	return state == INFLIGHT_SENT || state == INFLIGHT_REPAIR;
+}
+
 uint32_t dispatch_outstanding(const struct dispatch *dispatch)
 {
 	uint32_t count = 0;
 
 	/* Small slots hold what waits for other requests. */
 	for (uint32_t slot = 0; slot < dispatch->journal->map.large; slot++)
-		count += atomic_load_explicit(&dispatch->inflight[slot].state, memory_order_relaxed) == INFLIGHT_SENT;
+		count += with_incarnation(&dispatch->inflight[slot]);
 	return count;
 }

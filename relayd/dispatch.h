@@ -12,10 +12,19 @@
  * (dispatch_redo.c).  While it is shut, what has been read waits in the journal,
  * and the rest with the kernel, where its callers can be killed.
  *
+ * Where the backend makes up its own ids (`translated`), what goes to it and what
+ * comes from it is translated on the way (translate.h), and requests that need
+ * something of an earlier incarnation go by the repair pool (repair.h).
+ *
  * Who may touch a slot's struct inflight: the reader from IDLE until it is
- * WAITING or SENT; the replier while it is SENT and a channel is served; the
- * main thread while no channel is served (after DISPATCH_DRAINED, before the
- * gate opens) all but the reader's.  `state` is the hand-over.
+ * WAITING, REPAIR or SENT; the repair thread that has it while it is REPAIR, and
+ * whoever has the pool's lock while it is PARKED; the
+ * replier while it is SENT and a channel is served; the main thread while no
+ * channel is served (after DISPATCH_DRAINED, before the gate opens) all but the
+ * reader's and the pool's.  `state` is the hand-over.
+ *
+ * Locks, in the order in which they are taken: lock, repair.lock, then either
+ * ask.lock or translate.lock, notify.lock.
  */
 #ifndef RELAYD_DISPATCH_H
 #define RELAYD_DISPATCH_H
@@ -32,14 +41,18 @@
 #include "loop.h"
 #include "notify.h"
 #include "relay/opcodes.h"
+#include "repair.h"
 #include "session.h"
 #include "stats.h"
+#include "translate.h"
 
 enum inflight_state {
 	INFLIGHT_IDLE,
 	INFLIGHT_READING,
 	INFLIGHT_WAITING,   /* in the journal, not with the present incarnation */
-	INFLIGHT_SENT,	    /* with it */
+	INFLIGHT_REPAIR,    /* with the repair pool, which is the only one to move it on */
+	INFLIGHT_PARKED,    /* there too, until something else is certain (repair.h) */
+	INFLIGHT_SENT,	    /* with the present incarnation */
 	INFLIGHT_ANSWERED,  /* its reply is on the way to the kernel */
 	INFLIGHT_ABANDONED, /* the kernel has its answer; the slot waits for the rollback */
 };
@@ -64,6 +77,12 @@ struct inflight {
 	bool delivered; /* to an earlier incarnation: a redo */
 	bool unwaited;	/* the kernel sent it for nobody who waits */
 	bool forced;	/* its caller waits though it is dying: not given up */
+	bool sent;	/* the present incarnation may have it */
+	bool worked;	/* a repair thread has asked the present incarnation for it */
+	bool renaming;	/* it is through the namespace gate, until it is answered */
+	bool doubt;	/* a RENAME that may have been applied: restore_doubt() knows of it */
+	uint64_t before; /* redo_before()'s */
+	struct translate_note note;
 	_Atomic bool interrupted;
 };
 
@@ -96,6 +115,8 @@ struct dispatch {
 	struct stats *stats;
 	struct keep keep; /* the replier's */
 	struct notify notify;
+	struct translate translate;
+	struct repair repair;
 	struct inflight *inflight; /* one per slot */
 	void *reply;		   /* the replier's buffer */
 	struct log_limit complaints; /* the replier's: what a backend does wrong */
@@ -127,6 +148,9 @@ struct dispatch {
 	_Atomic unsigned events;
 	_Atomic bool watched;
 	_Atomic bool librelay; /* the present incarnation has said HELLO */
+	bool shared;	       /* the replier's: some incarnation was given the journal */
+	_Atomic bool translated; /* backends make up their own ids: from the first dispatch_redo() on */
+	_Atomic bool forgetting; /* translate.forgets may hold some */
 	pid_t gone; /* the main thread's: whose channel has ended, and who has not; 0: none */
 	_Atomic uint64_t died_ns; /* when the last incarnation died, until the pause is noted */
 
@@ -206,17 +230,34 @@ uint32_t dispatch_outstanding(const struct dispatch *dispatch);
 
 /*
  * Sends the slot's request, which is WAITING, to the channel; `lock` is held.  It is
- * SENT afterwards, or done with.  Returns 0, or with MSG_DONTWAIT in flags -EAGAIN
- * if the channel is full: it is WAITING still.
+ * SENT or in REPAIR afterwards, or done with.  Returns 0, or with MSG_DONTWAIT in flags
+ * -EAGAIN if the channel is full: it is WAITING still.
  */
 int dispatch_send(struct dispatch *dispatch, uint32_t slot, int flags);
+
+enum dispatch_pass {
+	DISPATCH_PASSED, /* it is SENT, or was answered: the slot may be another request's */
+	DISPATCH_BEHIND, /* something that it needs has to be restored, or it must wait for the namespace gate */
+};
+
+/*
+ * Sends the slot's request, translated; `lock` is held.  Returns an enum dispatch_pass, or
+ * -EAGAIN if the channel is full, or -EPIPE if it has ended: the slot's state is as it was then,
+ * and it is not in the namespace gate, and neither is it with DISPATCH_BEHIND.
+ */
+int dispatch_pass(struct dispatch *dispatch, uint32_t slot, int flags);
+/* The reader: tells the backend what it may forget, if the gate is open. */
+void dispatch_forgets_send(struct dispatch *dispatch);
 /* Tells the backend that this request of its is interrupted.  A hint: a full or ended channel takes none. */
 void dispatch_interrupt(struct dispatch *dispatch, uint64_t channel_unique);
 /* Answers the request with an error (0: success without payload) and frees the slot. */
 void dispatch_answer(struct dispatch *dispatch, uint32_t slot, int error);
+/* The same for what only the reader has seen, and perhaps not found well-formed: no table is told. */
+void dispatch_refuse(struct dispatch *dispatch, uint32_t slot, int error);
 /*
  * Writes a reply that was checked to the kernel, and frees the slot.  The header is
- * relayd's own copy, but for the unique, which is set here.
+ * relayd's own copy, but for the unique, which is set here.  The payload, in the form of
+ * the backend, is translated where it lies.
  */
 void dispatch_deliver(struct dispatch *dispatch, uint32_t slot, const struct fuse_out_header *header, void *payload);
 void dispatch_free(struct dispatch *dispatch, uint32_t slot);

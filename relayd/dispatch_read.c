@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -82,7 +83,7 @@ static void interrupt_take(struct dispatch *dispatch, const struct fuse_interrup
 		struct inflight *r = &dispatch->inflight[slot];
 		uint32_t state = atomic_load(&r->state);
 
-		if ((state != INFLIGHT_SENT && state != INFLIGHT_WAITING) || kernel_number(r->unique) != unique)
+		if (state < INFLIGHT_WAITING || state > INFLIGHT_SENT || kernel_number(r->unique) != unique)
 			continue;
 		atomic_store(&r->interrupted, true);
 		pthread_mutex_lock(&dispatch->lock);
@@ -107,7 +108,7 @@ static bool slot_shrink(struct dispatch *dispatch, uint32_t *slot)
 	    !slot_find_idle(dispatch, dispatch->journal->map.large, journal_slots(dispatch->journal), &small)) {
 		log_warning("%s: %s, unique %llu: too many requests wait for locks", dispatch->name,
 			    dispatch_opcode_name(from->opcode), (unsigned long long)from->unique);
-		dispatch_answer(dispatch, *slot, ENOLCK);
+		dispatch_refuse(dispatch, *slot, ENOLCK);
 		return false;
 	}
 	journal_slot_claim(dispatch->journal, small);
@@ -144,14 +145,39 @@ static void request_pass(struct dispatch *dispatch, uint32_t slot)
 	pthread_mutex_unlock(&dispatch->lock);
 }
 
-/* The answer to a request that was asked of an earlier backend, in the backend's own numbers. */
+/*
+ * The answer to a request that the backend, or an earlier one, has made by a notification.  Its
+ * unique is that one's own.  One that cannot be told which node it is about is told nothing.
+ */
 static void notify_reply_pass(struct dispatch *dispatch, uint32_t slot, uint32_t size)
 {
+	char *request = journal_request(dispatch->journal, slot);
+	struct translate_head head = {.size = 0};
+	bool pass;
+
 	pthread_mutex_lock(&dispatch->lock);
-	if (dispatch->gate)
-		send(dispatch->channel, journal_request(dispatch->journal, slot), size, MSG_NOSIGNAL);
+	pass = dispatch->gate;
+	if (pass && atomic_load(&dispatch->translated))
+		pass = translate_request(&dispatch->translate, request, size, &head) == TRANSLATE_READY;
+	if (pass) {
+		struct iovec iov[] = {
+			{.iov_base = head.bytes, .iov_len = head.size},
+			{.iov_base = request + head.size, .iov_len = size - head.size},
+		};
+		const struct msghdr message = {.msg_iov = iov, .msg_iovlen = 2};
+
+		sendmsg(dispatch->channel, &message, MSG_NOSIGNAL);
+	}
 	pthread_mutex_unlock(&dispatch->lock);
 	dispatch_free(dispatch, slot);
+}
+
+/* The tables know at once, whether a backend is there or not; it is told what it has to know. */
+static void forget_take(struct dispatch *dispatch, uint32_t slot, uint32_t size)
+{
+	translate_forget(&dispatch->translate, journal_request(dispatch->journal, slot), size);
+	dispatch_free(dispatch, slot);
+	atomic_store(&dispatch->forgetting, true);
 }
 
 static void init_take(struct dispatch *dispatch, uint32_t slot, uint32_t size)
@@ -160,7 +186,7 @@ static void init_take(struct dispatch *dispatch, uint32_t slot, uint32_t size)
 
 	if (dispatch->session->init_size) {
 		log_error("%s: a second INIT", dispatch->name);
-		dispatch_answer(dispatch, slot, EIO);
+		dispatch_refuse(dispatch, slot, EIO);
 		return;
 	}
 	err = session_init_take(dispatch->session, journal_request(dispatch->journal, slot), size);
@@ -197,7 +223,7 @@ static const struct relay_op *request_note(struct dispatch *dispatch, uint32_t s
 	r->arrived_ns = dispatch_now_ns();
 	r->lives = 0;
 	r->kills = 0;
-	r->delivered = false;
+	r->delivered = r->sent = r->worked = false;
 	atomic_store_explicit(&r->interrupted, false, memory_order_relaxed);
 	r->no_reply = op && op->reply == RELAY_REPLY_NEVER;
 	r->forced = op && (op->flags & RELAY_OP_FORCED);
@@ -237,7 +263,7 @@ static void request_take(struct dispatch *dispatch, uint32_t slot, uint32_t size
 		if (err != -ENOSYS)
 			log_error("%s: %s, unique %llu: the kernel's request is malformed", dispatch->name,
 				  dispatch_opcode_name(header.opcode), (unsigned long long)header.unique);
-		dispatch_answer(dispatch, slot, err == -ENOSYS ? ENOSYS : EIO);
+		dispatch_refuse(dispatch, slot, err == -ENOSYS ? ENOSYS : EIO);
 	} else if (header.opcode == FUSE_INTERRUPT) {
 		interrupt_take(dispatch, (const struct fuse_interrupt_in *)(request + sizeof(header)));
 		dispatch_free(dispatch, slot);
@@ -246,7 +272,9 @@ static void request_take(struct dispatch *dispatch, uint32_t slot, uint32_t size
 	} else if (header.opcode == FUSE_INIT) {
 		init_take(dispatch, slot, size);
 	} else if (op->flags & RELAY_OP_OWN) {
-		dispatch_answer(dispatch, slot, 0);
+		dispatch_refuse(dispatch, slot, 0);
+	} else if (op->reply == RELAY_REPLY_NEVER && atomic_load(&dispatch->translated)) {
+		forget_take(dispatch, slot, size);
 	} else {
 		request_relay(dispatch, slot, op);
 	}
@@ -274,6 +302,8 @@ void *dispatch_reader(void *arg)
 			break;
 		}
 		request_take(dispatch, slot, (uint32_t)n);
+		if (atomic_load_explicit(&dispatch->forgetting, memory_order_relaxed))
+			dispatch_forgets_send(dispatch);
 	}
 	atomic_store(&dispatch->reader_ended, true);
 	dispatch_event(dispatch, DISPATCH_KERNEL_GONE);

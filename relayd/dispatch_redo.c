@@ -30,6 +30,7 @@ int dispatch_channel_begin(struct dispatch *dispatch, int channel, uint32_t inca
 	size = session_init_request(dispatch->session, relay_unique_make(incarnation, DISPATCH_INIT_SLOT), packet);
 	if (send(channel, packet, size, MSG_NOSIGNAL) != (ssize_t)size)
 		return -errno;
+	translate_incarnation(&dispatch->translate, incarnation);
 	atomic_store(&dispatch->librelay, false);
 	dispatch->init_reply_size = 0;
 	dispatch->journal->map.journal->incarnation = incarnation;
@@ -78,27 +79,44 @@ static bool stored_deliver(struct dispatch *dispatch, uint32_t slot)
 	return true;
 }
 
+/*
+ * What the end of an incarnation means for a slot.  One that it may have counts as a life, and
+ * is a redo from here on; one that it was only asked about may be what killed it, but is as
+ * new; one that waited behind others is neither.
+ */
+static void slot_channel_end(struct dispatch *dispatch, uint32_t slot, bool own_fault)
+{
+	struct inflight *r = &dispatch->inflight[slot];
+	uint32_t state = atomic_load(&r->state);
+
+	if (state != INFLIGHT_SENT && state != INFLIGHT_WAITING && state != INFLIGHT_ABANDONED)
+		return;
+	/* The namespace gate and the doubts were reset as a whole. */
+	r->renaming = r->doubt = false;
+	if (state == INFLIGHT_ABANDONED || (state == INFLIGHT_SENT && stored_deliver(dispatch, slot)))
+		return;
+	if (r->sent || r->worked) {
+		if (own_fault)
+			r->lives++;
+		else
+			r->kills++;
+	}
+	r->delivered = r->delivered || r->sent;
+	r->sent = r->worked = false;
+	atomic_store(&r->state, INFLIGHT_WAITING);
+}
+
 void dispatch_channel_end(struct dispatch *dispatch, bool own_fault)
 {
+	/* From here on no repair thread has a slot, or asks on the channel. */
+	repair_shut(&dispatch->repair);
 	/* Once the lock was had with the gate shut, the reader is past its last send. */
 	pthread_mutex_lock(&dispatch->lock);
 	dispatch->channel = -1;
 	pthread_mutex_unlock(&dispatch->lock);
 	dispatch->gone = 0;
-	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++) {
-		struct inflight *r = &dispatch->inflight[slot];
-
-		if (atomic_load(&r->state) != INFLIGHT_SENT)
-			continue;
-		if (stored_deliver(dispatch, slot))
-			continue;
-		if (own_fault)
-			r->lives++;
-		else
-			r->kills++;
-		r->delivered = true;
-		atomic_store(&r->state, INFLIGHT_WAITING);
-	}
+	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
+		slot_channel_end(dispatch, slot, own_fault);
 }
 
 bool dispatch_redo_suspects(const struct dispatch *dispatch)
@@ -118,7 +136,7 @@ static int redo_send(struct dispatch *dispatch, uint32_t slot)
 {
 	struct inflight *r = &dispatch->inflight[slot];
 	bool delivered = r->delivered;
-	uint64_t unique = r->unique, channel_unique = r->channel_unique;
+	uint64_t unique = r->unique;
 	uint32_t opcode = r->opcode;
 	int err = dispatch_send(dispatch, slot, MSG_DONTWAIT);
 
@@ -130,8 +148,6 @@ static int redo_send(struct dispatch *dispatch, uint32_t slot)
 		log_debug("%s: incarnation %u is given %s, unique %llu, again", dispatch->name, dispatch->incarnation,
 			  dispatch_opcode_name(opcode), (unsigned long long)unique);
 	}
-	if (atomic_load(&r->interrupted))
-		dispatch_interrupt(dispatch, channel_unique);
 	return 0;
 }
 
@@ -258,6 +274,9 @@ int dispatch_redo(struct dispatch *dispatch, unsigned lives, bool single)
 {
 	int result;
 
+	atomic_store(&dispatch->translated, !dispatch->session->native);
+	if (!dispatch->session->native)
+		repair_open(&dispatch->repair, dispatch->incarnation);
 	redo_settle(dispatch, lives);
 	if (single && dispatch_outstanding(dispatch) > 0)
 		return 1;

@@ -76,10 +76,21 @@ static void hello_take(struct dispatch *dispatch, const struct packet *packet)
 		shutdown(dispatch->channel, SHUT_RDWR);
 		return;
 	}
-	if (atomic_exchange(&dispatch->librelay, true)) {
+	if (atomic_load(&dispatch->librelay)) {
 		reply_bad(dispatch, "a second HELLO", 0);
 		return;
 	}
+	/* Where ids are translated the journal is relayd's alone: it goes by what it finds there. */
+	if (dispatch->init_reply_size || atomic_load(&dispatch->translated)) {
+		reply_bad(dispatch,
+			  dispatch->init_reply_size ? "a HELLO after the answer to INIT"
+						    : "a HELLO, and the first backend was not linked with librelay",
+			  0);
+		shutdown(dispatch->channel, SHUT_RDWR);
+		return;
+	}
+	atomic_store(&dispatch->librelay, true);
+	dispatch->shared = true;
 	dispatch_event(dispatch, DISPATCH_HELLO);
 	err = (int)relay_internal_send_fds(dispatch->channel, &iov, 1, &dispatch->journal->fd, 1);
 	if (err > 0)
@@ -131,7 +142,13 @@ static void notification_take(struct dispatch *dispatch, const struct packet *pa
 	default:
 		break;
 	}
-	err = notify_put(&dispatch->notify, packet->bytes, packet->size);
+	err = notify_check(packet->bytes, packet->size);
+	if (!err && atomic_load_explicit(&dispatch->translated, memory_order_relaxed))
+		err = translate_notification(&dispatch->translate, packet->bytes, packet->size);
+	if (err == -ENOENT)
+		return; /* of what the kernel does not know it needs no news */
+	if (!err)
+		err = notify_put(&dispatch->notify, packet->bytes, packet->size);
 	if (err == -EPROTO)
 		reply_bad(dispatch, "a malformed notification", 0);
 	else if (err && log_allow(&dispatch->complaints, dispatch->name, "notification"))
@@ -159,6 +176,12 @@ static void init_reply_take(struct dispatch *dispatch, const struct packet *pack
 		/* Without another it would be waited for in vain. */
 		if (!dispatch->init_reply_size)
 			shutdown(dispatch->channel, SHUT_RDWR);
+		return;
+	}
+	/* Somebody may still have the journal, and write to it.  (Once it is agreed, see session_init_answer().) */
+	if (dispatch->shared && !atomic_load(&dispatch->librelay) && !dispatch->session->agreed) {
+		reply_bad(dispatch, "not linked with librelay, and an earlier one was", 0);
+		shutdown(dispatch->channel, SHUT_RDWR);
 		return;
 	}
 	memcpy(dispatch->init_reply, packet->bytes, packet->size);
@@ -203,6 +226,15 @@ static void reply_take(struct dispatch *dispatch, const struct packet *packet)
 	dispatch_deliver(dispatch, slot, header, (char *)packet->bytes + sizeof(*header));
 }
 
+/* A reply to a request of relayd's own.  One that is too long was lost, and fits none. */
+static void ask_reply_take(struct dispatch *dispatch, const struct packet *packet)
+{
+	const struct fuse_out_header *header = packet->bytes;
+
+	if (!repair_reply(&dispatch->repair, relay_unique_slot(header->unique), packet->bytes, packet->size))
+		reply_bad(dispatch, "a reply to nothing", header->unique);
+}
+
 static void packet_take(struct dispatch *dispatch, const struct packet *packet)
 {
 	const struct fuse_out_header *header = packet->bytes;
@@ -217,6 +249,8 @@ static void packet_take(struct dispatch *dispatch, const struct packet *packet)
 		init_reply_take(dispatch, packet);
 	else if (header->unique & 1)
 		interrupt_again(dispatch, header);
+	else if (relay_unique_slot(header->unique) >= ASK_SLOT(ASK_MAX - 1))
+		ask_reply_take(dispatch, packet);
 	else
 		reply_take(dispatch, packet);
 }
@@ -277,6 +311,7 @@ void *dispatch_replier(void *arg)
 
 	pthread_mutex_lock(&dispatch->lock);
 	for (;;) {
+		uint32_t incarnation;
 		int channel;
 
 		while (!dispatch->stop && dispatch->serial == served)
@@ -285,8 +320,11 @@ void *dispatch_replier(void *arg)
 			break;
 		served = dispatch->serial;
 		channel = dispatch->channel;
+		incarnation = dispatch->incarnation;
 		pthread_mutex_unlock(&dispatch->lock);
 		channel_serve(dispatch, channel);
+		/* Nothing is answered any more: who waits for that is told, before anybody waits for this end. */
+		repair_end(&dispatch->repair, incarnation);
 		dispatch_event(dispatch, DISPATCH_DRAINED);
 		pthread_mutex_lock(&dispatch->lock);
 	}

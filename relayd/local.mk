@@ -2,6 +2,9 @@
 
 noinst_LTLIBRARIES += relayd/librelayd.la
 relayd_librelayd_la_SOURCES = \
+	relayd/ask.c \
+	relayd/ask.h \
+	relayd/ask_ops.c \
 	relayd/backend.c \
 	relayd/backend.h \
 	relayd/backoff.h \
@@ -33,6 +36,7 @@ relayd_librelayd_la_SOURCES = \
 	relayd/dispatch_read.c \
 	relayd/dispatch_redo.c \
 	relayd/dispatch_reply.c \
+	relayd/dispatch_send.c \
 	relayd/handles.c \
 	relayd/handles.h \
 	relayd/identity.c \
@@ -73,6 +77,9 @@ relayd_librelayd_la_SOURCES = \
 	relayd/redo_make.c \
 	relayd/redo_parts.h \
 	relayd/redo_rename.c \
+	relayd/repair.c \
+	relayd/repair.h \
+	relayd/repair_slot.c \
 	relayd/restore.c \
 	relayd/restore.h \
 	relayd/restore_dir.c \

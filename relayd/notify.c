@@ -71,16 +71,24 @@ static void *notifier(void *arg)
 	return NULL;
 }
 
-int notify_put(struct notify *notify, const void *packet, uint32_t size)
+int notify_check(const void *packet, uint32_t size)
 {
 	const struct fuse_out_header *header = packet;
-	struct notification *n;
-	int err = 0;
 
 	if (size < sizeof(*header) || header->len != size || header->error <= 0 ||
 	    (size_t)header->error >= sizeof(least) / sizeof(least[0]) || least[header->error] == 0 ||
 	    size - sizeof(*header) < least[header->error])
 		return -EPROTO;
+	return 0;
+}
+
+int notify_put(struct notify *notify, const void *packet, uint32_t size)
+{
+	struct notification *n;
+	int err = notify_check(packet, size);
+
+	if (err)
+		return err;
 	n = malloc(sizeof(*n) + size);
 	if (!n)
 		return -ENOMEM;

@@ -32,9 +32,11 @@ void notify_init(struct notify *notify, const char *name, int fd);
 /* Ends the thread.  What is queued is dropped: the mount is gone. */
 void notify_deinit(struct notify *notify);
 
+/* Checks a whole packet.  Returns 0, or -EPROTO if it is no notification that a backend may send. */
+int notify_check(const void *packet, uint32_t size);
+
 /*
- * Queues one whole notification (fuse_out_header first, unique 0), after checking
- * that its code is one that a backend may send and that it is long enough.
+ * Queues one whole notification (fuse_out_header first, unique 0), after notify_check().
  * Returns 0, -EPROTO, -ENOSPC if too much is queued, or -ENOMEM.
  */
 int notify_put(struct notify *notify, const void *packet, uint32_t size);

@@ -32,6 +32,8 @@ struct stats {
 	_Atomic uint64_t bad_replies;	   /* malformed, refused */
 	_Atomic uint64_t longest_pause_us; /* from a death to the next answered request */
 	_Atomic uint64_t last_pause_us;
+	_Atomic uint64_t repaired; /* requests that went through the repair pool */
+	_Atomic uint64_t asks;	   /* requests of relayd's own to backends */
 };
 
 /* Counts one answered request; error is the reply's errno or 0. */

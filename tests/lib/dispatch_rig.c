@@ -99,7 +99,7 @@ bool rig_backend_ready(struct dispatch_rig *rig, bool hello)
 		return false;
 	if (!fake_backend_answer_init(&rig->backend, 0) || !rig_wait(rig, DISPATCH_ANSWERED) ||
 	    session_init_answer(&rig->session, rig->dispatch.init_reply, rig->dispatch.init_reply_size,
-				atomic_load(&rig->dispatch.librelay), why, sizeof(why)) < 0)
+				!rig->translated, why, sizeof(why)) < 0)
 		return false;
 	/* The first one's answer goes to the kernel. */
 	return agreed || fake_kernel_receive(&rig->kernel, &packet);

@@ -27,6 +27,7 @@ struct dispatch_rig {
 	struct loop_timer deadline;
 	unsigned events; /* that have come and were not waited for */
 	uint32_t incarnation;
+	bool translated; /* backends make up their own ids; the test's to set before the first */
 };
 
 /* Everything but the threads.  Returns 0 or a negative errno. */
