@@ -328,7 +328,7 @@ static int entry_find(struct nodes *nodes, const struct nodes_naming *naming, co
 	*out = known;
 	if (known)
 		return 0;
-	link = nodes_find(nodes, naming->parent, naming->name, naming->length);
+	link = naming->name ? nodes_find(nodes, naming->parent, naming->name, naming->length) : NULL;
 	if (link && entry_is(nodes, nodes_at(nodes, link->node), entry))
 		*out = nodes_at(nodes, link->node);
 	return 0;
@@ -360,7 +360,7 @@ static void entry_note(struct nodes *nodes, struct node *node, const struct fuse
 static int entry_take(struct nodes *nodes, struct nodes_naming *naming, const struct fuse_entry_out *entry,
 		      bool counted, struct node **inout)
 {
-	bool named = !nodes_name_is_dots(naming->name, naming->length) && entry->nodeid != FUSE_ROOT_ID;
+	bool named = naming->name && !nodes_name_is_dots(naming->name, naming->length) && entry->nodeid != FUSE_ROOT_ID;
 	struct node *node = *inout;
 	uint32_t number;
 
@@ -399,7 +399,7 @@ static bool entry_typed(const struct fuse_entry_out *entry)
 int nodes_entry(struct nodes *nodes, struct node *parent, const char *name, struct fuse_entry_out *entry,
 		struct node *expect, struct node **out)
 {
-	struct nodes_naming naming = {.parent = parent, .name = name, .length = (uint32_t)strlen(name)};
+	struct nodes_naming naming = {.parent = parent, .name = name, .length = name ? (uint32_t)strlen(name) : 0};
 	uint64_t id = entry->nodeid;
 	bool counted = id != FUSE_ROOT_ID && !nodes_name_is_dots(name, naming.length);
 	struct node *node = NULL;
