@@ -61,6 +61,7 @@ static void ending_note(struct backend *backend)
 	if (!process->told)
 		return;
 	backend->own_fault = process->exited || is_fault(process->status);
+	backend->in_order = process->exited && process->status == 0;
 	if (process->exited)
 		snprintf(backend->ending, sizeof(backend->ending), "exited with status %d", process->status);
 	else
@@ -140,7 +141,7 @@ int backend_follow(struct backend *backend, pid_t pid)
 		return -ESRCH;
 	}
 	snprintf(backend->ending, sizeof(backend->ending), "ended");
-	backend->own_fault = false;
+	backend->own_fault = backend->in_order = false;
 	process_watch(&backend->server, pid, pidfd);
 	return 0;
 }

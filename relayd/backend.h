@@ -37,6 +37,7 @@ struct backend {
 	bool answered;	/* INIT: who serves is known */
 	bool away;	/* the first has ended in order, and not answered: its daemon may come yet */
 	bool own_fault; /* it died by its own doing */
+	bool in_order;	/* it exited with status 0 */
 	char ending[64]; /* how it ended */
 
 	/* Something of it has ended: see backend_gone(). */

@@ -354,8 +354,11 @@ static int attach_awaited(struct ctl_request *request, const char *token)
 	if (!*status.mountpoint && place_taken(request, mount, visitor.target))
 		return -EBUSY;
 	err = options_of(request, &options, &visitor.gid);
-	if (err)
+	if (err) {
+		request->exit_status = EXIT_USAGE;
+		mount_refuse(mount, request->reason, EXIT_USAGE);
 		return err;
+	}
 	visitor.options = options;
 	err = mount_come_in(mount, request->fds[0], &visitor, request->reason, sizeof(request->reason));
 	free(options);

@@ -112,6 +112,10 @@ void mount_on_supervisor_change(struct supervisor *supervisor)
 	if (supervisor->state == SUPERVISOR_SERVING && mount->once)
 		mount_forget_command(mount);
 	tell_watchers(mount, false);
+	if (supervisor->left && !mount->ending) {
+		log_info("%s: its program has ended in order", mount->name);
+		mount_end(mount);
+	}
 	if (supervisor->state == SUPERVISOR_FAILED && mount->told) {
 		mount->ending = true;
 		unmount_begin(mount, SESSION_UNMOUNT_ABORT);

@@ -107,6 +107,9 @@ bool mount_awaits(const struct mount *mount, const char *token);
  */
 int mount_come_in(struct mount *mount, int channel, const struct mount_visitor *visitor, char *why, size_t why_size);
 
+/* The program that is awaited asks for what it cannot have: the reason, if that is its end. */
+void mount_refuse(struct mount *mount, const char *why, unsigned exit_status);
+
 /* A process that relayd had inherited has ended. */
 void mount_orphaned(struct mount *mount);
 

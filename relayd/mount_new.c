@@ -208,6 +208,7 @@ static void supervisor_build(struct mount *mount, const struct mount_config *con
 		.output = &mount->output,
 		.way = mount->has_command ? &mount->way : NULL,
 		.environment = mount->environment,
+		.exit_ends = config->argv != NULL,
 		.lives = config->lives ? config->lives : LIVES_DEFAULT,
 		.init_ms = INIT_DEADLINE_MS,
 		.end_ms = END_DEADLINE_MS,
@@ -373,6 +374,11 @@ static int first_open(struct mount *mount, const struct mount_visitor *visitor, 
 	if (err)
 		supervisor_refuse(&mount->supervisor, why, daemon_exit_status(err));
 	return err;
+}
+
+void mount_refuse(struct mount *mount, const char *why, unsigned exit_status)
+{
+	supervisor_refuse(&mount->supervisor, why, exit_status);
 }
 
 bool mount_awaits(const struct mount *mount, const char *token)

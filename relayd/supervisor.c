@@ -25,6 +25,8 @@
 
 /* How long a backend may take to answer what it has when it is to end. */
 #define DRAIN_DEADLINE_MS 5000u
+/* What an unmounting may take before a backend is started for what it still asks. */
+#define LEAVE_MS 500u
 /* When a full channel is tried again. */
 #define FULL_MS 10u
 /*
@@ -424,6 +426,7 @@ static enum supervisor_state do_died(struct supervisor *s)
 	bool healthy = served > (s->backend.own_fault ? HEALTHY_FAULT_NS : 0);
 	uint32_t delay = backoff_delay(&s->backoff, healthy || s->wanted);
 
+	s->left = s->exit_ends && s->served && !s->wanted && s->backend.in_order;
 	life_end(s);
 	if (s->stopping)
 		return SUPERVISOR_STOPPED;
@@ -437,6 +440,9 @@ static enum supervisor_state do_died(struct supervisor *s)
 			s->exit_status = EXIT_BACKEND_ENDED;
 		return SUPERVISOR_FAILED;
 	}
+	/* Whoever is told of it unmounts.  What was written and is not stored yet may need another life for that. */
+	if (s->left)
+		delay = LEAVE_MS;
 	return delay ? backoff_begin(s, delay) : do_start(s);
 }
 

@@ -61,6 +61,7 @@ struct supervisor {
 	struct way *way;       /* how it comes in; NULL: it inherits its channel */
 	char *const *environment; /* of the command; NULL: relayd's own */
 	const int *first_streams; /* three descriptors for the first life; NULL: as the later ones */
+	bool exit_ends;	       /* a backend that exits in order has ended its mount, as without relayd */
 	unsigned lives;
 	uint32_t init_ms; /* how long a backend may take to answer INIT */
 	uint32_t end_ms;  /* and to end when it is asked to */
@@ -75,6 +76,7 @@ struct supervisor {
 	bool wanted;	/* we ended it ourselves */
 	bool stopping;	/* the mount ends */
 	bool served;	/* some incarnation has reached SERVING */
+	bool left;	/* it has exited in order, which ends the mount */
 	bool single;	/* the redo goes one by one: a request may be what kills */
 	uint64_t serving_ns; /* when this one did; 0: not yet */
 	struct backoff backoff;

@@ -41,8 +41,14 @@ tests_unit_test_mount_relay_LDADD = ways/libmount_relay.la $(CRITERION_LIBS)
 unit_tests += tests/unit/test_mountopts
 unit_tests += tests/unit/test_notify
 unit_tests += tests/unit/test_opcodes
+unit_tests += tests/unit/test_redo
+tests_unit_test_redo_SOURCES = tests/unit/test_redo.c $(restore_test_sources)
 unit_tests += tests/unit/test_relay_mount
 tests_unit_test_relay_mount_SOURCES = tests/unit/test_relay_mount.c $(ctl_test_sources)
+unit_tests += tests/unit/test_restore
+tests_unit_test_restore_SOURCES = tests/unit/test_restore.c $(restore_test_sources)
+unit_tests += tests/unit/test_restore_dir
+tests_unit_test_restore_dir_SOURCES = tests/unit/test_restore_dir.c $(restore_test_sources)
 unit_tests += tests/unit/test_serve
 tests_unit_test_serve_LDADD = $(crash_ldadd)
 unit_tests += tests/unit/test_session_init
@@ -58,6 +64,15 @@ ctl_test_sources = \
 	tests/lib/ctl_client_test.h \
 	tests/lib/fake_daemon.c \
 	tests/lib/fake_daemon.h
+
+# For those that ask a store in memory in the place of a backend: instead of relayd/ask.c.
+restore_test_sources = \
+	tests/lib/fake_ask.c \
+	tests/lib/fake_ask.h \
+	tests/lib/fake_store.c \
+	tests/lib/fake_store.h \
+	tests/lib/restore_rig.c \
+	tests/lib/restore_rig.h
 
 # For those of fsserver's tables.
 fs_test_sources = tests/lib/fs_tables.c tests/lib/fs_tables.h
@@ -100,6 +115,7 @@ integration_scripts += tests/integration/relay_run.sh
 integration_scripts += tests/integration/relayctl.sh
 integration_scripts += tests/integration/storm.sh
 integration_scripts += tests/integration/user.sh
+integration_scripts += tests/integration/ways.sh
 
 # Programs: tests/integration/X.c.
 integration_programs =
@@ -287,6 +303,11 @@ COMPAT_SECONDS = 120
 compat: all $(helper_programs)
 	@$(AM_TESTS_ENVIRONMENT) bash $(top_srcdir)/tests/integration/compat.sh --seconds $(COMPAT_SECONDS) $(COMPAT)
 .PHONY: compat
+
+# The kill matrix of filesystems of others, all of it.
+matrix-foreign: all tests/integration/matrix_foreign$(EXEEXT) $(check_LTLIBRARIES)
+	@$(AM_TESTS_ENVIRONMENT) tests/integration/matrix_foreign --full
+.PHONY: matrix-foreign
 
 # Many nodes and open files behind a filesystem of others.
 scale: all tests/integration/scale$(EXEEXT)

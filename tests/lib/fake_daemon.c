@@ -175,6 +175,13 @@ int mount_come_in(struct mount *mount, int channel, const struct mount_visitor *
 	return 0;
 }
 
+void mount_refuse(struct mount *mount, const char *why, unsigned exit_status)
+{
+	(void)mount;
+	(void)why;
+	current->daemon.asked.refused = exit_status;
+}
+
 int mount_attach(struct mount *mount, int channel, pid_t pid, enum way_via via)
 {
 	struct fake_asked *asked = &current->daemon.asked;

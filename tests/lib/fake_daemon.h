@@ -46,6 +46,7 @@ struct fake_asked {
 	enum way_wanted wanted;
 	enum way_via via; /* of mount_attach() and mount_come_in() */
 	bool unnamed;
+	unsigned refused; /* the exit status that mount_refuse() was given */
 	unsigned words, variables; /* of a RUN */
 	unsigned adds, attaches, visits, restarts, unmounts;
 };
