@@ -388,32 +388,55 @@ static int restore_ids(struct restore *restore, struct ask *ask, const struct re
 }
 
 /*
- * The node that loses a name by it still has open files, which could not be opened
- * again once it has lost its last.
+ * The node that loses a name by the request (UNLINK, RMDIR, RENAME), if it has open
+ * files: once it has lost its last name they could not be opened again.  With the lock held.
  */
-static int restore_loser(struct restore *restore, struct ask *ask, const void *request, uint32_t size)
+static const struct node *loser_of(const struct restore *restore, const void *request, uint32_t size)
 {
 	const struct nodes *nodes = &restore->translate->nodes;
 	const struct fuse_in_header *header = request;
 	uint64_t parent = header->nodeid;
 	struct relay_args args;
 	const struct node *node;
-	uint64_t loser;
-	int err;
 
 	if (relay_args_parse(request, size, 0, &args) < 0)
-		return EIO;
+		return NULL;
 	/* The new directory is what the fixed part of both kinds of RENAME begins with. */
 	if (args.name2)
 		memcpy(&parent, args.in, sizeof(parent));
-	err = restore_lock(restore, ask);
-	if (err)
-		return err;
 	node = nodes_get(nodes, parent);
 	node = node ? nodes_child(nodes, node, args.name2 ? args.name2 : args.name) : NULL;
-	loser = node && node->opens ? node->nodeid : 0;
+	return node && node->opens ? node : NULL;
+}
+
+static int restore_loser(struct restore *restore, struct ask *ask, const void *request, uint32_t size)
+{
+	const struct node *loser;
+	uint64_t nodeid;
+	int err = restore_lock(restore, ask);
+
+	if (err)
+		return err;
+	loser = loser_of(restore, request, size);
+	nodeid = loser ? loser->nodeid : 0;
 	restore_unlock(restore);
-	return loser ? restore_opens(restore, ask, loser) : 0;
+	return nodeid ? restore_opens(restore, ask, nodeid) : 0;
+}
+
+bool restore_loses(struct restore *restore, const void *request, uint32_t size)
+{
+	const struct fuse_in_header *header = request;
+	const struct relay_op *op = relay_op_get(header->opcode);
+	const struct node *node;
+	bool loses;
+
+	if (!op || !(op->flags & RELAY_OP_RENAMES))
+		return false;
+	pthread_mutex_lock(&restore->translate->lock);
+	node = loser_of(restore, request, size);
+	loses = node && restore_open_stale(restore, node, NULL, 0) > 0;
+	pthread_mutex_unlock(&restore->translate->lock);
+	return loses;
 }
 
 int restore_request(struct restore *restore, struct ask *ask, const void *request, uint32_t size)

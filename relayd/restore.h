@@ -12,6 +12,7 @@
 #define RELAYD_RESTORE_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ask.h"
@@ -37,6 +38,12 @@ void restore_deinit(struct restore *restore);
  * an inode that it takes a name from, since afterwards they could not be found any more.
  */
 int restore_request(struct restore *restore, struct ask *ask, const void *request, uint32_t size);
+
+/*
+ * The request takes a name from an inode with open files of an earlier incarnation: it is
+ * to be restored for before it is sent, though all its ids may be current.  Takes the lock.
+ */
+bool restore_loses(struct restore *restore, const void *request, uint32_t size);
 
 /* One node, by its kernel's nodeid, or one handle. */
 int restore_node(struct restore *restore, struct ask *ask, uint64_t nodeid);

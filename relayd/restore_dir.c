@@ -284,7 +284,7 @@ static int serve_rest(struct reading *reading, struct ask *ask)
 	return 0;
 }
 
-/* The directory's cookies are known to be good: the rest is the backend's to answer. */
+/* The asked cookie and those from it on are the backend's own: the rest is its to answer. */
 static int reading_passes(struct restore *restore, const struct ask *ask, uint64_t fh)
 {
 	struct handle *handle;
@@ -303,6 +303,7 @@ int restore_readdir(struct restore *restore, struct ask *ask, const void *reques
 		    uint32_t *reply_size)
 {
 	struct reading reading = {.reply = reply};
+	bool pass;
 	int err;
 
 	*reply_size = 0;
@@ -311,21 +312,21 @@ int restore_readdir(struct restore *restore, struct ask *ask, const void *reques
 	memcpy(&reading.in, (const uint8_t *)request + sizeof(struct fuse_in_header), sizeof(reading.in));
 	if (reading.in.size > RELAY_MAX_REPLY)
 		reading.in.size = RELAY_MAX_REPLY;
-	err = reading_begin(&reading, restore, ask, request);
-	if (err)
-		goto out;
 	/* A death anywhere here has given nothing: the log grows with the reply, when that is noted. */
-	err = cookies_same(&reading, ask);
+	err = reading_begin(&reading, restore, ask, request);
 	if (!err) {
-		err = reading_passes(restore, ask, reading.in.fh);
-		goto out;
+		err = cookies_same(&reading, ask);
+		pass = err == 0;
+	} else {
+		pass = err == ENOENT;
 	}
-	if (err == ENOENT)
+	if (err == ENOENT && !pass)
 		err = serve_rest(&reading, ask);
-	if (!err)
+	/* Or a backend whose directories are read in another way only. */
+	if (pass || err == ENOSYS)
+		err = reading_passes(restore, ask, reading.in.fh);
+	else if (!err)
 		*reply_size = reading.reply_size;
-out:
 	free(reading.names.slots);
-	/* Nothing to be continued; or a backend whose directories are read in another way (ENOSYS). */
-	return err == ENOENT || err == ENOSYS ? 0 : err;
+	return err;
 }

@@ -13,7 +13,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -231,78 +230,106 @@ int restore_handle(struct restore *restore, struct ask *ask, uint64_t fh)
 	return err;
 }
 
-int restore_opens(struct restore *restore, struct ask *ask, uint64_t nodeid)
+uint32_t restore_open_stale(const struct restore *restore, const struct node *node, uint64_t *fhs, uint32_t room)
 {
 	const struct handles *handles = &restore->translate->handles;
 	const struct handle *handle = NULL;
-	uint64_t *fhs = NULL;
-	uint32_t count = 0, room = 0;
+	uint32_t found = 0, seen = 0;
+
+	while (seen < node->opens && (handle = handles_next(handles, handle)) != NULL) {
+		if (nodes_at(handles->nodes, handle->node) != node)
+			continue;
+		seen++;
+		if (handles_current(handles, handle) || handle->flags & HANDLE_LOST)
+			continue;
+		if (found < room)
+			fhs[found] = handle->fh;
+		found++;
+	}
+	return found;
+}
+
+int restore_opens(struct restore *restore, struct ask *ask, uint64_t nodeid)
+{
+	uint64_t fhs[64];
+	uint32_t count;
 	const struct node *node;
 	int err = restore_lock(restore, ask);
 
 	if (err)
 		return err;
-	node = nodes_get(handles->nodes, nodeid);
-	room = node ? node->opens : 0;
-	fhs = room ? malloc(room * sizeof(*fhs)) : NULL;
-	while (fhs && count < room && (handle = handles_next(handles, handle)) != NULL)
-		if (nodes_at(handles->nodes, handle->node) == node && !handles_current(handles, handle) &&
-		    !(handle->flags & HANDLE_LOST))
-			fhs[count++] = handle->fh;
+	node = nodes_get(&restore->translate->nodes, nodeid);
+	count = node ? restore_open_stale(restore, node, fhs, 64) : 0;
 	restore_unlock(restore);
-	if (room && !fhs)
-		return -ENOMEM;
-	/* What can't be opened is no reason to keep the name. */
-	for (uint32_t i = 0; i < count && err >= 0; i++) {
+	/* What can't be opened is no reason to keep the name; nor are more than so many. */
+	for (uint32_t i = 0; i < count && i < 64; i++) {
 		err = restore_handle(restore, ask, fhs[i]);
-		if (err == -EAGAIN)
-			err = 0;
+		if (err == -EPIPE || err == -ENOMEM)
+			return err;
 	}
-	free(fhs);
-	return err < 0 ? err : 0;
+	return 0;
+}
+
+/* The next node, from this number on, that is owed a mode; 0: there is none. */
+static uint64_t owed_next(const struct nodes *nodes, uint32_t *number)
+{
+	const struct node *node;
+
+	for (; *number < state_end(nodes->state, STATE_NODES); ++*number) {
+		node = state_get(nodes->state, STATE_NODES, *number);
+		if (node && node->mode_owed)
+			return node->nodeid;
+	}
+	return 0;
+}
+
+/* One node's, unless a thread of this incarnation is at it, which puts it back itself. */
+static int restore_mode(struct restore *restore, struct ask *ask, uint64_t nodeid)
+{
+	const struct nodes *nodes = &restore->translate->nodes;
+	const struct node *node;
+	uint32_t owed = 0;
+	uint64_t id = 0;
+	int err = restore_node(restore, ask, nodeid);
+
+	if (!err)
+		err = restore_claim(restore, ask, nodeid);
+	if (err)
+		return err;
+	err = restore_lock(restore, ask);
+	if (!err) {
+		node = nodes_get(nodes, nodeid);
+		if (node && nodes_current(nodes, node)) {
+			owed = node->mode_owed;
+			id = node->backend_id;
+		}
+		restore_unlock(restore);
+		if (owed)
+			err = mode_repay(restore, ask, nodeid, id, owed);
+	}
+	restore_unclaim(restore, ask);
+	return err;
 }
 
 int restore_modes(struct restore *restore, struct ask *ask)
 {
 	const struct nodes *nodes = &restore->translate->nodes;
-	struct opening opening;
-	const struct node *node;
-	int err = 0;
+	uint64_t nodeid;
+	bool again = false;
+	int err;
 
 	for (uint32_t number = 1;; number++) {
 		err = restore_lock(restore, ask);
 		if (err)
 			return err;
-		if (number >= state_end(nodes->state, STATE_NODES)) {
-			restore_unlock(restore);
-			return 0;
-		}
-		node = state_get(nodes->state, STATE_NODES, number);
-		memset(&opening, 0, sizeof(opening));
-		if (node && node->mode_owed)
-			opening.nodeid = node->nodeid;
+		nodeid = owed_next(nodes, &number);
 		restore_unlock(restore);
-		if (!opening.nodeid)
-			continue;
-		err = restore_node(restore, ask, opening.nodeid);
-		if (!err)
-			err = restore_claim(restore, ask, opening.nodeid);
+		if (!nodeid)
+			return again ? -EAGAIN : 0;
+		/* Of one that is gone nobody needs the mode any more. */
+		err = restore_mode(restore, ask, nodeid);
 		if (err == -EPIPE || err == -ENOMEM)
 			return err;
-		if (err)
-			continue;
-		err = restore_lock(restore, ask);
-		if (!err) {
-			/* A thread of this incarnation may have been at it, and be done. */
-			node = nodes_get(nodes, opening.nodeid);
-			opening.owed = node ? node->mode_owed : 0;
-			opening.id = node ? node->backend_id : 0;
-			restore_unlock(restore);
-			if (opening.owed)
-				err = mode_repay(restore, ask, opening.nodeid, opening.id, opening.owed);
-		}
-		restore_unclaim(restore, ask);
-		if (err < 0)
-			return err;
+		again = again || err == -EAGAIN;
 	}
 }

@@ -25,6 +25,12 @@ int restore_lookup(struct ask *ask, uint64_t parent, const char *name, struct fu
 /* Whether the name is one of a RENAME in doubt.  With the lock held. */
 bool restore_doubtful(const struct restore *restore, uint64_t parent, const char *name, uint32_t length);
 
+/*
+ * The open files of a node which the present incarnation has not opened and which are not
+ * lost: up to `room` of them.  Returns how many there are.  With the lock held.
+ */
+uint32_t restore_open_stale(const struct restore *restore, const struct node *node, uint64_t *fhs, uint32_t room);
+
 /* The open files of a node which the present incarnation has not opened, as far as they can be. */
 int restore_opens(struct restore *restore, struct ask *ask, uint64_t nodeid);
 
