@@ -29,10 +29,41 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct relay_opened *list;
 
-/* Inodes of the callers' ends, the oldest overwritten first: read without the lock. */
+/*
+ * Inodes of the callers' ends, 0 in free places: read without the lock.  One whose
+ * other end was given away stays, since nobody tells when it is closed, and is
+ * overwritten when all places are taken.
+ */
 #define KNOWN_MAX 64u
 static _Atomic ino_t known[KNOWN_MAX];
-static atomic_uint known_count;
+static atomic_uint known_next;
+static atomic_bool known_any;
+
+static void known_add(ino_t ino)
+{
+	unsigned i;
+
+	atomic_store(&known_any, true);
+	for (i = 0; i < KNOWN_MAX; i++) {
+		ino_t none = 0;
+
+		if (atomic_compare_exchange_strong(&known[i], &none, ino))
+			return;
+	}
+	atomic_store(&known[atomic_fetch_add(&known_next, 1) % KNOWN_MAX], ino);
+}
+
+static void known_remove(ino_t ino)
+{
+	unsigned i;
+
+	for (i = 0; i < KNOWN_MAX; i++) {
+		ino_t same = ino;
+
+		if (atomic_compare_exchange_strong(&known[i], &same, 0))
+			return;
+	}
+}
 
 /* The caller has closed every copy of his end. */
 static bool is_abandoned(const struct relay_opened *opened)
@@ -48,6 +79,12 @@ void relay_internal_opened_free(struct relay_opened *opened)
 	free(opened);
 }
 
+void relay_internal_opened_discard(struct relay_opened *opened)
+{
+	known_remove(opened->ino);
+	relay_internal_opened_free(opened);
+}
+
 /* With the lock held. */
 static void opened_sweep(void)
 {
@@ -61,7 +98,7 @@ static void opened_sweep(void)
 			continue;
 		}
 		*at = opened->next;
-		relay_internal_opened_free(opened);
+		relay_internal_opened_discard(opened);
 	}
 }
 
@@ -113,7 +150,7 @@ static int channel_prepare(const int pair[2], int flags, struct relay_opened *op
 	opened->dev = st.st_dev;
 	opened->ino = st.st_ino;
 	opened->peer = pair[1];
-	atomic_store(&known[atomic_fetch_add(&known_count, 1) % KNOWN_MAX], st.st_ino);
+	known_add(st.st_ino);
 	return 0;
 }
 
@@ -144,7 +181,7 @@ int relay_internal_opened_new(int flags)
 
 bool relay_internal_has_channels(void)
 {
-	return atomic_load_explicit(&known_count, memory_order_relaxed) != 0;
+	return atomic_load_explicit(&known_any, memory_order_relaxed);
 }
 
 bool relay_internal_is_channel(int fd)

@@ -30,13 +30,16 @@ struct relay_opened *relay_internal_opened_take(int fd);
 /* Puts it back. */
 void relay_internal_opened_put(struct relay_opened *opened);
 
-/* Closes relayd's end here, and frees it. */
+/* Closes relayd's end here, which relayd has, and frees it. */
 void relay_internal_opened_free(struct relay_opened *opened);
+
+/* The same for one that relayd has never had: the caller's end is no channel any more. */
+void relay_internal_opened_discard(struct relay_opened *opened);
 
 /*
  * If fd is a channel made by this process, or by one that it was forked from, with
  * relayd's end given away or not.  Async-signal-safe; keeps errno.  Of the channels
- * that were ever made only the last 64 are known.
+ * that relayd has, the last 64 are known.
  */
 bool relay_internal_is_channel(int fd);
 

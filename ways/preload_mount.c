@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,7 +33,7 @@ static struct place {
 	char named[PATH_MAX];
 	char path[PATH_MAX];
 } places[PLACES_MAX];
-static unsigned places_count;
+static atomic_uint places_count;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static bool is_fuse(const char *type)
@@ -178,7 +179,7 @@ static int channel_clone(int fd, int master)
 		relay_internal_opened_put(opened);
 		return -1;
 	}
-	relay_internal_opened_free(opened);
+	relay_internal_opened_discard(opened);
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 # that have never heard of relayd.
 . "${top_srcdir:?run me through make check}/tests/functions.sh"
 requires_fuse
+requires_program nm
 
 preload=$RELAY_WAYS_DIR/librelay-preload.so
 exports()

@@ -130,6 +130,20 @@ static void test_mount_refused(const char *dir)
 	check(mount("none", dir, "tmpfs", 0, "size=64k") == 0 && umount(dir) == 0, "other filesystems");
 }
 
+static bool clones_again(int master, unsigned count)
+{
+	uint32_t number = (uint32_t)master;
+	bool good = true;
+
+	while (count-- && good) {
+		int clone = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+
+		good = ioctl(clone, FUSE_DEV_IOC_CLONE, &number) == 0;
+		close(clone);
+	}
+	return good;
+}
+
 /* A second descriptor that is made a copy of the first, as libfuse's clone_fd does. */
 static int test_clone(int master)
 {
@@ -148,6 +162,7 @@ static int test_clone(int master)
 	check(ioctl(clone, FUSE_DEV_IOC_CLONE, &number) < 0 && errno == EINVAL, "only a new one can be one");
 	errno = 0;
 	check(ioctl(null, FUSE_DEV_IOC_CLONE, &number) < 0 && errno == ENOTTY, "other ioctls are the kernel's");
+	check(clones_again(master, 1000), "threads that come and go have theirs, too");
 	close(null);
 	return clone;
 }
