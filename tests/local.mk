@@ -58,6 +58,9 @@ unit_tests += tests/unit/test_stats
 unit_tests += tests/unit/test_supervisor
 unit_tests += tests/unit/test_supervisor_table
 
+unit_tests += tests/unit/test_backend
+unit_tests += tests/unit/test_way
+
 # For those that have a daemon and mounts of their own in the place of relayd's.
 ctl_test_sources = \
 	tests/lib/ctl_client_test.c \
@@ -270,7 +273,7 @@ AM_TESTS_ENVIRONMENT = \
 	CC='$(CC)'; export CC; \
 	SANITIZE_CFLAGS='$(SANITIZE_CFLAGS)'; export SANITIZE_CFLAGS; \
 	PACKAGE_VERSION='$(PACKAGE_VERSION)'; export PACKAGE_VERSION; \
-	ASAN_OPTIONS="$${ASAN_OPTIONS-detect_stack_use_after_return=1}"; export ASAN_OPTIONS; \
+	ASAN_OPTIONS="$${ASAN_OPTIONS-detect_stack_use_after_return=1:verify_asan_link_order=0}"; export ASAN_OPTIONS; \
 	LSAN_OPTIONS="$${LSAN_OPTIONS-suppressions=$(abs_top_srcdir)/tests/lsan.supp:print_suppressions=0}"; export LSAN_OPTIONS; \
 	UBSAN_OPTIONS="$${UBSAN_OPTIONS-print_stacktrace=1}"; export UBSAN_OPTIONS;
 LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run-test

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "ctl_attach.h"
+#include "daemon.h"
 #include "fdpass.h"
 #include "lib/ctl_client_test.h"
 
@@ -20,7 +21,8 @@ TestSuite(ctl_attach, .init = ctl_test_setup, .fini = ctl_test_teardown, .timeou
 
 /* ---- ATTACH --------------------------------------------------------------- */
 
-static int attach_as(uid_t uid, const char *target, const char *data, unsigned long flags, int channel)
+static int attach_with(uid_t uid, const char *target, const char *data, unsigned long flags, int channel,
+		       const char *token, uint32_t via)
 {
 	struct relay_ctl_client *client = uid ? ctl_test_client_open_as(uid) : ctl_test_client_open();
 	struct relay_ctl_attach *body = relay_internal_ctl_command(client, RELAY_CTL_ATTACH, sizeof(*body));
@@ -32,11 +34,18 @@ static int attach_as(uid_t uid, const char *target, const char *data, unsigned l
 	relay_internal_ctl_put(&client->frame, &body->target, target);
 	relay_internal_ctl_put(&client->frame, &body->type, "fuse.test");
 	relay_internal_ctl_put(&client->frame, &body->data, data);
+	relay_internal_ctl_put(&client->frame, &body->token, token);
+	body->via = htole32(via);
 	err = relay_internal_ctl_call(client, fds, fds[1] >= 0 ? 2 : 1, NULL, ctl_test_why, sizeof(ctl_test_why), NULL);
 	if (fds[1] >= 0)
 		close(fds[1]);
 	relay_internal_ctl_close(client);
 	return err;
+}
+
+static int attach_as(uid_t uid, const char *target, const char *data, unsigned long flags, int channel)
+{
+	return attach_with(uid, target, data, flags, channel, NULL, RELAY_CTL_VIA_LIBRARY);
 }
 
 Test(ctl_attach, attach_makes_a_mount_of_the_channel)
@@ -135,6 +144,89 @@ Test(ctl_attach, attach_to_a_living_backend_is_refused)
 	/* No copy of the channel is left behind. */
 	cr_expect_eq(read(pair[0], ctl_test_why, 1), 0);
 	close(pair[0]);
+}
+
+/* ---- with a token --------------------------------------------------------- */
+
+#define ROOTS_DATA "fd=3,rootmode=40000,user_id=0,group_id=0"
+
+static void await(const char *mountpoint, uid_t uid)
+{
+	struct fake_mount mount = {.state = SUPERVISOR_STARTING, .token = "token"};
+
+	fake_mount_add(ctl_test_fake, "awaiting", mountpoint, uid, &mount);
+}
+
+Test(ctl_attach, a_program_that_is_awaited_comes_in_wherever_its_target_is)
+{
+	struct fake_asked asked;
+	int pair[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	await("/usr", 0);
+	cr_expect_eq(attach_with(0, "/", ROOTS_DATA ",allow_other", MS_NOSUID | MS_NODEV, pair[1], "token",
+				 RELAY_CTL_VIA_PRELOAD),
+		     0, "%s", ctl_test_why);
+	asked = fake_daemon_asked(ctl_test_fake);
+	cr_expect_eq(asked.visits, 1u);
+	cr_expect_eq(asked.adds + asked.attaches, 0u);
+	cr_expect_eq(asked.via, WAY_VIA_PRELOAD);
+	cr_expect_str_eq(asked.mountpoint, "/");
+	cr_expect_str_eq(asked.options, "nosuid,nodev,allow_other,fsname=store,subtype=test,");
+	close(pair[0]);
+	close(pair[1]);
+}
+
+Test(ctl_attach, a_wrong_token_is_refused)
+{
+	int pair[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	await("/usr", 0);
+	cr_expect_eq(attach_with(0, "/usr", ROOTS_DATA, 0, pair[1], "tokens", RELAY_CTL_VIA_PRELOAD), -EPERM);
+	cr_expect(strstr(ctl_test_why, "RELAY_TOKEN"), "%s", ctl_test_why);
+	cr_expect_eq(attach_with(OTHER_UID, "/usr", ROOTS_DATA, 0, pair[1], "token", RELAY_CTL_VIA_PRELOAD), -EPERM);
+	cr_expect_eq(fake_daemon_asked(ctl_test_fake).visits, 0u);
+	cr_expect_eq(fake_daemon_asked(ctl_test_fake).adds, 0u);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+Test(ctl_attach, what_it_asks_for_in_vain_is_the_mounts_reason)
+{
+	int pair[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	await("/usr", 0);
+	cr_expect_eq(attach_with(0, "/", ROOTS_DATA ",bogus", 0, pair[1], "token", RELAY_CTL_VIA_PRELOAD), -EINVAL);
+	cr_expect_eq(fake_daemon_asked(ctl_test_fake).refused, EXIT_USAGE);
+	cr_expect_eq(fake_daemon_asked(ctl_test_fake).visits, 0u);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+Test(ctl_attach, a_place_that_is_learnt_now_must_be_free)
+{
+	int pair[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	fake_mount_add(ctl_test_fake, "other", "/usr", 0, &ctl_test_serving);
+	await("", 0);
+	cr_expect_eq(attach_with(0, "/usr", ROOTS_DATA, 0, pair[1], "token", RELAY_CTL_VIA_PRELOAD), -EBUSY);
+	cr_expect_eq(attach_with(0, "/etc", ROOTS_DATA, 0, pair[1], "token", RELAY_CTL_VIA_PRELOAD), 0);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+Test(ctl_attach, ways_that_nobody_comes_by)
+{
+	int pair[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	cr_expect_eq(attach_with(0, "/usr", ROOTS_DATA, 0, pair[1], NULL, RELAY_CTL_VIA_FD), -EINVAL);
+	cr_expect_eq(attach_with(0, "/usr", ROOTS_DATA, 0, pair[1], NULL, 99), -EINVAL);
+	close(pair[0]);
+	close(pair[1]);
 }
 
 /* ---- the rules of ATTACH, without a socket -------------------------------- */

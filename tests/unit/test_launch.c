@@ -38,6 +38,45 @@ Test(launch, a_line_is_split_as_the_shell_does)
 	cr_expect_null(command.argv[6]);
 }
 
+Test(launch, placeholders)
+{
+	static const char *const expected[] = {"p", "/dev/fd/3", "x/a b$c*'/y", "x/a b$c*'/y/a b$c*'", NULL};
+	struct launch_marks marks = launch_marks_of("p {mountfd} x{mountpoint}");
+
+	cr_expect(marks.mountfd && marks.mountpoint && !marks.fd);
+	marks = launch_marks_of("p {fd} {mount} {mountpoin}");
+	cr_expect(!marks.mountfd && !marks.mountpoint && marks.fd);
+	/* Whatever its path has that a shell would take apart. */
+	cr_assert_eq(launch_command_init(&command, "p {mountfd} x{mountpoint}/y 'x{mountpoint}/y'{mountpoint}", "/a b$c*'",
+					 why, sizeof(why)),
+		     0, "%s", why);
+	for (size_t i = 0; expected[i]; i++)
+		cr_expect_str_eq(command.argv[i], expected[i]);
+	cr_expect_null(command.argv[4]);
+	launch_command_deinit(&command);
+	cr_expect_eq(launch_command_init(&command, "p \001", "/m", why, sizeof(why)), -EINVAL);
+}
+
+Test(launch, words_are_copied_and_their_program_found)
+{
+	char *argv[] = {"sh", "-c", "{fd}", NULL}, *here[] = {"./sh", NULL}, *none[] = {"nosuch", NULL};
+	char *environment[] = {"A=b", "PATH=/nonexistent:/bin", NULL}, *nothing[] = {NULL};
+
+	cr_assert_eq(launch_command_copy(&command, argv, environment), 0);
+	cr_expect_str_eq(command.program, "/bin/sh");
+	cr_expect_str_eq(command.argv[0], "sh");
+	cr_expect_str_eq(command.argv[2], "{fd}");
+	launch_command_deinit(&command);
+	cr_assert_eq(launch_command_copy(&command, argv, nothing), 0);
+	cr_expect_not_null(command.program);
+	launch_command_deinit(&command);
+	cr_assert_eq(launch_command_copy(&command, here, environment), 0);
+	cr_expect_null(command.program);
+	launch_command_deinit(&command);
+	cr_assert_eq(launch_command_copy(&command, none, environment), 0);
+	cr_expect_null(command.program);
+}
+
 Test(launch, what_is_no_command_is_refused)
 {
 	static const char *const lines[] = {"", "   ", "prog 'a", "a | b", "a; b", "a > b", "$(id)", "`id`", "$LAUNCH_NONE", "{"};

@@ -3,8 +3,12 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -197,6 +201,143 @@ Test(supervisor, the_callers_of_a_dead_backend_are_looked_at)
 	cr_expect(loop_timer_active(&s->sweep));
 }
 
+/* ---- daemons ------------------------------------------------------------ */
+
+Test(supervisor, a_daemon_is_followed)
+{
+	launch(RIG_SCRIPT("(" RIG_ANSWER RIG_UNTIL_END ") & exit 0"));
+	for (uint32_t life = 1; life < 4; life++) {
+		cr_assert(supervisor_rig_until_life(&rig, life, SUPERVISOR_SERVING));
+		cr_expect_eq(s->backend.pid, s->backend.server.pid);
+		cr_expect_neq(s->backend.pid, s->backend.first.pid);
+		kill(s->backend.pid, SIGKILL);
+	}
+	cr_assert(supervisor_rig_until_life(&rig, 4, SUPERVISOR_SERVING));
+	supervisor_event(s, SUPERVISOR_STOP);
+	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_STOPPED));
+}
+
+Test(supervisor, what_a_daemon_leaves_behind_does_not_hold_things_up)
+{
+	launch(RIG_SCRIPT("(" RIG_ANSWER "sleep 3 & " RIG_UNTIL_END ") & exit 0"));
+	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_SERVING));
+	kill(s->backend.pid, SIGKILL);
+	cr_assert(supervisor_rig_until_life(&rig, 2, SUPERVISOR_SERVING));
+	cr_expect_lt(atomic_load(&rig.dispatch.stats.longest_pause_us), 2000000u);
+}
+
+Test(supervisor, the_end_of_a_shell_is_not_that_of_what_it_has_started)
+{
+	launch(RIG_SCRIPT("(" RIG_ANSWER RIG_UNTIL_END ") & wait"));
+	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_SERVING));
+	kill(s->backend.first.pid, SIGKILL);
+	/* Nothing changes by that, so that nothing but its end itself can be waited for. */
+	cr_assert(supervisor_rig_until_packet(&rig, s->backend.first.pidfd));
+	cr_expect(s->backend.first.ended);
+	cr_expect_eq(s->state, SUPERVISOR_SERVING);
+	kill(s->backend.pid, SIGKILL);
+	cr_assert(supervisor_rig_until_life(&rig, 2, SUPERVISOR_SERVING));
+}
+
+Test(supervisor, a_daemon_that_closes_its_channel_without_an_answer_has_failed)
+{
+	launch(RIG_SCRIPT("(exec 3>&-; sleep 3) & exit 0"));
+	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_FAILED));
+	cr_expect(strstr(s->problem, "exited with status 0"), "%s", s->problem);
+}
+
+Test(supervisor, a_daemon_that_says_nothing_is_cut_off_at_its_deadline)
+{
+	begin(RIG_SCRIPT("sleep 3 & exit 0"));
+	s->init_ms = 50;
+	supervisor_rig_launch(&rig);
+	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_FAILED));
+	cr_expect(strstr(s->problem, "did not answer INIT"), "%s", s->problem);
+}
+
+/* ---- backends that mount by themselves -------------------------------------- */
+
+static struct way way;
+static char ways[64], stand_in[96];
+
+/* The way is there; what it leads through is not what is tested here. */
+static void begin_placed(const char *line)
+{
+	char why[256];
+	int fd;
+
+	begin(line);
+	strcpy(ways, "/tmp/test-supervisor-XXXXXX");
+	cr_assert_not_null(mkdtemp(ways));
+	snprintf(stand_in, sizeof(stand_in), "%s/fusermount3", ways);
+	fd = open(stand_in, O_CREAT | O_WRONLY | O_CLOEXEC, 0755);
+	cr_assert_geq(fd, 0);
+	close(fd);
+	setenv("RELAY_WAYS_DIR", ways, 1);
+	cr_assert_eq(way_init(&way, WAY_WANTED_AUTO, true, "/nonexistent", why, sizeof(why)), 0, "%s", why);
+	s->way = &way;
+}
+
+static void placed_teardown(void)
+{
+	teardown();
+	way_deinit(&way);
+	unlink(stand_in);
+	rmdir(ways);
+}
+
+Test(supervisor, a_backend_that_mounts_by_itself_is_awaited, .fini = placed_teardown)
+{
+	char token[WAY_TOKEN_SIZE];
+	int pair[2];
+
+	begin_placed("sleep 1000");
+	cr_assert_eq(supervisor_rig_launch(&rig), 0);
+	strcpy(token, way.token);
+	cr_expect(supervisor_awaits(s, token));
+	cr_expect_not(supervisor_awaits(s, ""));
+	cr_expect_not(supervisor_awaits(s, "0123456789abcdef0123456789abcdef"));
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	supervisor_come_in(s, pair[0], WAY_VIA_PRELOAD);
+	cr_expect_eq(s->state, SUPERVISOR_STARTING);
+	/* One channel is enough; and the next life has a token of its own. */
+	cr_expect_not(supervisor_awaits(s, token));
+	cr_assert(supervisor_rig_until_packet(&rig, pair[1]));
+	supervisor_event(s, SUPERVISOR_RESTART);
+	cr_assert(supervisor_rig_until_life(&rig, 2, SUPERVISOR_STARTING));
+	cr_expect_not(supervisor_awaits(s, token));
+	cr_expect(supervisor_awaits(s, way.token));
+	close(pair[1]);
+}
+
+Test(supervisor, a_backend_that_does_not_come_is_killed_at_its_deadline, .fini = placed_teardown)
+{
+	begin_placed("sleep 1000");
+	s->init_ms = 50;
+	cr_assert_eq(supervisor_rig_launch(&rig), 0);
+	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_FAILED));
+	cr_expect_eq(s->exit_status, EXIT_BACKEND_ENDED);
+	cr_expect(strstr(s->problem, "did not come to mount"), "%s", s->problem);
+}
+
+Test(supervisor, a_backend_that_ends_without_having_come_fails_at_once, .fini = placed_teardown)
+{
+	begin_placed("true");
+	cr_assert_eq(supervisor_rig_launch(&rig), 0);
+	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_FAILED));
+	cr_expect(strstr(s->problem, "exited with status 0"), "%s", s->problem);
+}
+
+Test(supervisor, what_it_was_refused_for_is_the_reason, .fini = placed_teardown)
+{
+	begin_placed("false");
+	cr_assert_eq(supervisor_rig_launch(&rig), 0);
+	supervisor_refuse(s, "that cannot be mounted", EXIT_MOUNTPOINT);
+	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_FAILED));
+	cr_expect_str_eq(s->problem, "that cannot be mounted");
+	cr_expect_eq(s->exit_status, EXIT_MOUNTPOINT);
+}
+
 /* ---- what people ask for ---------------------------------------------------- */
 
 Test(supervisor, a_restart_waits_for_what_is_in_flight)
@@ -247,6 +388,18 @@ Test(supervisor, a_restart_during_the_first_start_is_no_failure)
 	supervisor_event(s, SUPERVISOR_RESTART);
 	cr_assert(supervisor_rig_until_life(&rig, 2, SUPERVISOR_STARTING));
 	cr_expect_str_eq(s->problem, "");
+}
+
+Test(supervisor, where_an_exit_ends_the_mount_the_next_life_waits_for_that)
+{
+	launch(RIG_SCRIPT(RIG_ANSWER RIG_TAKE(2) "exit 0"));
+	s->exit_ends = true;
+	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_SERVING));
+	fake_kernel_lookup(&rig.dispatch.kernel, "x");
+	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_BACKOFF));
+	cr_expect(s->left);
+	/* What is still asked is answered all the same. */
+	cr_assert(supervisor_rig_until_life(&rig, 2, SUPERVISOR_SERVING));
 }
 
 Test(supervisor, a_stop_ends_the_backend_and_starts_no_other)
