@@ -63,7 +63,7 @@ _Static_assert(sizeof(struct state_header) <= STATE_WINDOW, "the header has a wi
 
 /*
  * In a test build each step of a transaction is a point at which it can be ended
- * (tests/lib/state_crash.h).
+ * (tests/unit/test_relayd_crash.c).
  */
 #ifdef STATE_CRASH_POINTS
 void state_crash_point(void);

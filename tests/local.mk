@@ -24,6 +24,7 @@ tests_unit_test_handles_SOURCES = tests/unit/test_handles.c $(fs_test_sources)
 tests_unit_test_handles_LDADD = $(fs_ldadd)
 unit_tests += tests/unit/test_handshake
 tests_unit_test_handshake_LDADD = $(crash_ldadd)
+unit_tests += tests/unit/test_identity
 unit_tests += tests/unit/test_journal
 unit_tests += tests/unit/test_journal_map
 unit_tests += tests/unit/test_keep
@@ -45,6 +46,10 @@ unit_tests += tests/unit/test_redo
 tests_unit_test_redo_SOURCES = tests/unit/test_redo.c $(restore_test_sources)
 unit_tests += tests/unit/test_relay_mount
 tests_unit_test_relay_mount_SOURCES = tests/unit/test_relay_mount.c $(ctl_test_sources)
+unit_tests += tests/unit/test_relayd_crash
+tests_unit_test_relayd_crash_LDADD = $(state_crash_ldadd)
+unit_tests += tests/unit/test_relayd_nodes
+unit_tests += tests/unit/test_relayd_state
 unit_tests += tests/unit/test_restore
 tests_unit_test_restore_SOURCES = tests/unit/test_restore.c $(restore_test_sources)
 unit_tests += tests/unit/test_restore_dir
@@ -84,6 +89,10 @@ fs_ldadd = tests/lib/libtest.la fs/libfsserver.la librelay/librelay_core.la $(CR
 # For those that have librelay end at its crash points.
 crash_ldadd = tests/lib/libtest.la librelay/librelay_crash.la $(CRITERION_LIBS)
 
+# For those that have relayd's tables end at theirs.
+state_crash_ldadd = tests/lib/libtest.la tests/lib/libstate_crash.la relayd/librelayd.la librelay/librelay_core.la \
+	$(CRITERION_LIBS)
+
 # ---- fuzz targets of decoders: tests/fuzz/fuzz_X.c, corpus/X/* ---------------
 
 fuzz_tests =
@@ -99,6 +108,8 @@ fuzz_tests += tests/fuzz/fuzz_request
 tests_fuzz_fuzz_request_LDADD = $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_session_init
 tests_fuzz_fuzz_session_init_LDADD = $(fuzz_ldadd)
+fuzz_tests += tests/fuzz/fuzz_state
+tests_fuzz_fuzz_state_LDADD = tests/lib/libtest.la $(fuzz_ldadd)
 
 # ---- integration tests -------------------------------------------------------
 
@@ -216,6 +227,8 @@ tests_lib_libtest_la_SOURCES = \
 	tests/lib/fake_packet.h \
 	tests/lib/fake_relayd.c \
 	tests/lib/fake_relayd.h \
+	tests/lib/nodes_play.c \
+	tests/lib/nodes_play.h \
 	tests/lib/peers.c \
 	tests/lib/peers.h \
 	tests/lib/relayd.c \
@@ -226,6 +239,18 @@ tests_lib_libtest_la_SOURCES = \
 	tests/lib/text.h \
 	tests/lib/tree.c \
 	tests/lib/tree.h
+
+# relayd's tables with the points at which test_relayd_crash ends them.
+check_LTLIBRARIES += tests/lib/libstate_crash.la
+tests_lib_libstate_crash_la_SOURCES = \
+	relayd/identity.c \
+	relayd/nodes.c \
+	relayd/nodes_check.c \
+	relayd/nodes_index.c \
+	relayd/nodes_link.c \
+	relayd/state.c \
+	relayd/state_open.c
+tests_lib_libstate_crash_la_CPPFLAGS = $(AM_CPPFLAGS) -DSTATE_CRASH_POINTS
 
 # ---- how they are built -------------------------------------------------------
 
