@@ -46,7 +46,13 @@ bool redo_special(const void *request, uint32_t size);
 bool redo_looks_before(const void *request, uint32_t size);
 int redo_before(struct redo *redo, uint64_t *before);
 
-/* Returns an enum redo_outcome, or -EPIPE or -ENOMEM as asks do. */
+/*
+ * The request may be applied by this.  The caller has passed the namespace gate for a
+ * request that takes names (RELAY_OP_RENAMES), and leaves it when the reply is noted.
+ *
+ * Returns an enum redo_outcome, or -EPIPE or -ENOMEM as asks do: -EPIPE too if what was
+ * restored is not any more.
+ */
 int redo_run(struct redo *redo);
 
 #endif

@@ -276,6 +276,18 @@ static int create_open(struct redo *redo, const struct relay_args *args, struct 
 	return redo_answer_with(redo, &reply, sizeof(reply));
 }
 
+/* It is open, and that is the answer; what else it should be is done as far as it can be. */
+static int create_complete(struct redo *redo, const struct fuse_create_in *in)
+{
+	struct fuse_entry_out *entry = redo->reply;
+	int err;
+
+	if (redo->reply_size < sizeof(*entry) || !create_ours(entry))
+		return REDO_ANSWERED;
+	err = make_complete(redo, entry, in->mode, in->umask);
+	return err < 0 ? err : REDO_ANSWERED;
+}
+
 int redo_create(struct redo *redo, const struct relay_args *args)
 {
 	struct fuse_entry_out entry;
@@ -284,6 +296,9 @@ int redo_create(struct redo *redo, const struct relay_args *args)
 
 	if (said < 0)
 		return said;
+	/* Without O_EXCL the file that was made before is opened. */
+	if (!said)
+		return create_complete(redo, args->in);
 	if (said != EEXIST && said != EACCES && said != EPERM)
 		return REDO_ANSWERED;
 	err = make_lookup(redo, args->name, &entry);

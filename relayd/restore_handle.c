@@ -77,9 +77,12 @@ static int mode_repay(struct restore *restore, struct ask *ask, uint64_t nodeid,
 		err = mode_set(ask, id, &out.attr, permissions);
 	if (err < 0)
 		return err;
-	if (err)
+	if (err && err != ENOENT && err != ESTALE)
 		log_warning("%s: mode %04o, changed to open the file again, could not be put back: %s",
 			    restore->translate->mount, permissions, strerror(err));
+	/* It is owed until the store takes it. */
+	if (err == EIO || err == ENOSPC || err == ENOMEM || err == EAGAIN)
+		return 0;
 	/* A death before this is noted sets the same mode once more. */
 	return mode_owe(restore, ask, nodeid, 0);
 }

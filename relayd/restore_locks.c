@@ -145,11 +145,11 @@ int restore_locks(struct restore *restore, struct ask *ask, uint64_t nodeid)
 		if (err < 0)
 			return err;
 		if (err) {
-			/* A lost handle is not chosen again; where there is no other one, the lock is lost with it. */
-			if (!fh || err != ESTALE)
-				err = lock_asked(restore, ask, nodeid, &copy, err, &is);
-			else
+			/* One that is lost, or closed, is not chosen again; without any the lock cannot be set. */
+			if (fh && (err == ESTALE || err == EBADF))
 				err = 0;
+			else
+				err = lock_asked(restore, ask, nodeid, &copy, err, &is);
 		} else {
 			err = restore_claim(restore, ask, nodeid);
 			if (err)

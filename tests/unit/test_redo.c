@@ -464,6 +464,7 @@ Test(redo, what_was_made_half_is_completed)
 	half("mkdir", S_IFDIR | 0700, true, 1000, 0755);
 	half("mknod", S_IFIFO | 0640, true, 1000, 0640);
 	half("create", S_IFREG | 0600, true, 1000, 0644);
+	half("create shared", S_IFREG | 0600, true, 1000, 0644);
 	/* S_ISGID of the directory is inherited. */
 	half("mkdir", S_IFDIR | S_ISGID | 0755, true, 1000, S_ISGID | 0755);
 	/* A backend that gives nobody what is asked for. */

@@ -587,3 +587,54 @@ Test(restore, the_file_that_may_have_been_renamed_over_is_not_taken_for_the_othe
 	cr_assert_eq(rig_read(&rig, other, fh), ESTALE);
 	cr_assert_eq(store_count_files(&rig.store), 0);
 }
+
+Test(restore, a_mode_that_cannot_be_put_back_now_is_owed)
+{
+	uint64_t file, fh = denied(&file);
+	uint32_t inode = store_path(&rig.store, "d/sub/file");
+
+	rig.store.die_at = 8; /* the OPEN is through, and the mode is the other one */
+	rig.store.die_after = true;
+	cr_assert_eq(rig_read(&rig, file, fh), -EPIPE);
+	cr_assert_eq(rig.store.inodes[inode].mode, S_IFREG | 0644);
+	rig_restart(&rig);
+	rig.store.fail_opcode = FUSE_SETATTR;
+	rig.store.fail_errno = EIO;
+	cr_assert_eq(restore_modes(&rig.restore, &rig.ask), 0);
+	cr_assert_neq(nodes_get(&rig.translate.nodes, file)->mode_owed, 0);
+	rig.store.fail_opcode = 0;
+	cr_assert_eq(restore_modes(&rig.restore, &rig.ask), 0);
+	cr_assert_eq(rig.store.inodes[inode].mode, S_IFREG | 0444);
+}
+
+Test(restore, a_mode_that_somebody_has_set_since_stays)
+{
+	uint64_t file, fh = denied(&file);
+	uint32_t inode = store_path(&rig.store, "d/sub/file");
+
+	rig.store.die_at = 8;
+	cr_assert_eq(rig_read(&rig, file, fh), -EPIPE);
+	rig.store.inodes[inode].mode = S_IFREG | 0400;
+	rig_restart(&rig);
+	cr_assert_eq(restore_modes(&rig.restore, &rig.ask), 0);
+	cr_assert_eq(rig.store.inodes[inode].mode, S_IFREG | 0400);
+	cr_assert_eq(nodes_get(&rig.translate.nodes, file)->mode_owed, 0);
+}
+
+Test(restore, a_lock_is_set_through_another_open_file_if_its_own_is_lost)
+{
+	uint64_t file = rig_path(&rig, "d/sub/file");
+	uint32_t inode = store_path(&rig.store, "d/sub/file");
+	uint64_t fh = rig_open(&rig, file, O_RDWR, false), readonly = rig_open(&rig, file, O_RDONLY, false);
+	uint64_t other = rig_open(&rig, file, O_RDWR, false);
+
+	cr_assert(fh && readonly && other);
+	cr_assert_eq(set_lock(file, fh, 5, 0, 9), 0);
+	handles_lost(handles_get(&rig.translate.handles, fh));
+	rig_restart(&rig);
+	cr_assert_eq(restore_locks(&rig.restore, &rig.ask, file), 0);
+	cr_assert_eq(store_count_locks(&rig.store, inode), 1);
+	/* A lock for writing needs a file that may be written to. */
+	cr_assert_eq(rig.store.files[1].flags, O_RDWR);
+	cr_assert_eq(store_count_files(&rig.store), 1);
+}
