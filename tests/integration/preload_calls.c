@@ -104,6 +104,39 @@ static void test_fsopen(void)
 		close(fd);
 }
 
+/*
+ * More than fits into the socket, without waiting: the device takes every reply at
+ * once.  The other end is not relayd's yet, but still with the library, and has the
+ * number after ours.
+ */
+static void test_write_without_room(void)
+{
+	const unsigned packets = 400;
+	const size_t size = 60000;
+	char *buffer = calloc(1, size);
+	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	unsigned got = 0, i;
+	int status = 0;
+	pid_t pid;
+
+	if (!buffer)
+		check_abort("no memory");
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		for (i = 0; i < packets; i++)
+			if (write(fd, buffer, size) != (ssize_t)size)
+				_exit(1);
+		_exit(0);
+	}
+	close(fd);
+	while (got < packets && read(fd + 1, buffer, size) == (ssize_t)size)
+		got++;
+	check(waitpid(pid, &status, 0) == pid && status == 0 && got == packets,
+	      "O_NONBLOCK: a reply that finds no room is not lost");
+	free(buffer);
+}
+
 static const char *data_of(int fd)
 {
 	static char data[128];
@@ -376,6 +409,7 @@ int main(int argc, char **argv)
 	test_exec();
 	test_open(argv[1]);
 	test_fsopen();
+	test_write_without_room();
 	test_mount_refused(argv[1]);
 	test_mount(argv[1]);
 	return check_end();
