@@ -3,6 +3,7 @@
 # ---- unit tests: tests/unit/test_X.c, Criterion ------------------------------
 
 unit_tests =
+unit_tests += tests/unit/test_ask
 unit_tests += tests/unit/test_backoff
 unit_tests += tests/unit/test_ctl
 tests_unit_test_ctl_SOURCES = tests/unit/test_ctl.c $(ctl_test_sources)
@@ -16,6 +17,7 @@ unit_tests += tests/unit/test_ctl_socket
 unit_tests += tests/unit/test_dispatch_read
 unit_tests += tests/unit/test_dispatch_redo
 unit_tests += tests/unit/test_dispatch_reply
+unit_tests += tests/unit/test_dispatch_translate
 unit_tests += tests/unit/test_fdpass
 unit_tests += tests/unit/test_fusermount
 tests_unit_test_fusermount_SOURCES = tests/unit/test_fusermount.c $(ctl_test_sources)
@@ -50,6 +52,7 @@ unit_tests += tests/unit/test_relayd_crash
 tests_unit_test_relayd_crash_LDADD = $(state_crash_ldadd)
 unit_tests += tests/unit/test_relayd_nodes
 unit_tests += tests/unit/test_relayd_state
+unit_tests += tests/unit/test_repair
 unit_tests += tests/unit/test_restore
 tests_unit_test_restore_SOURCES = tests/unit/test_restore.c $(restore_test_sources)
 unit_tests += tests/unit/test_restore_dir
@@ -227,6 +230,8 @@ tests_lib_libtest_la_SOURCES = \
 	tests/lib/fake_packet.h \
 	tests/lib/fake_relayd.c \
 	tests/lib/fake_relayd.h \
+	tests/lib/foreign.c \
+	tests/lib/foreign.h \
 	tests/lib/nodes_play.c \
 	tests/lib/nodes_play.h \
 	tests/lib/peers.c \
