@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* Of a struct fuse_statx's mask: all that struct fuse_attr has. */
 #define STATX_BASIC 0x7ffu
@@ -23,6 +24,11 @@ static int reply_unlink(const struct translate_reply *r)
 	return 0;
 }
 
+static bool is_dir(const struct node *node)
+{
+	return node && (node->nodeid == FUSE_ROOT_ID || S_ISDIR(node->identity.mode));
+}
+
 static int reply_rename(const struct translate_reply *r)
 {
 	const struct fuse_rename2_in *in = r->in; /* fuse_rename_in is how it begins */
@@ -31,7 +37,7 @@ static int reply_rename(const struct translate_reply *r)
 	struct relay_args args;
 
 	/* With memory short the names are forgotten: they are found again when they are looked up. */
-	if (parent && new_parent && !relay_args_parse(r->request, r->size, 0, &args))
+	if (is_dir(parent) && is_dir(new_parent) && !relay_args_parse(r->request, r->size, 0, &args))
 		nodes_rename(&r->translate->nodes, parent, args.name, new_parent, args.name2, flags);
 	return 0;
 }

@@ -14,6 +14,7 @@ unit_tests += tests/unit/test_ctl_decode
 unit_tests += tests/unit/test_ctl_pending
 tests_unit_test_ctl_pending_SOURCES = tests/unit/test_ctl_pending.c $(ctl_test_sources)
 unit_tests += tests/unit/test_ctl_socket
+unit_tests += tests/unit/test_dirlog
 unit_tests += tests/unit/test_dispatch_read
 unit_tests += tests/unit/test_dispatch_redo
 unit_tests += tests/unit/test_dispatch_reply
@@ -42,12 +43,15 @@ tests_unit_test_nodes_LDADD = $(fs_ldadd)
 unit_tests += tests/unit/test_mount_relay
 tests_unit_test_mount_relay_LDADD = ways/libmount_relay.la $(CRITERION_LIBS)
 unit_tests += tests/unit/test_mountopts
+unit_tests += tests/unit/test_namegate
 unit_tests += tests/unit/test_notify
 unit_tests += tests/unit/test_opcodes
 unit_tests += tests/unit/test_redo
 tests_unit_test_redo_SOURCES = tests/unit/test_redo.c $(restore_test_sources)
 unit_tests += tests/unit/test_relay_mount
 tests_unit_test_relay_mount_SOURCES = tests/unit/test_relay_mount.c $(ctl_test_sources)
+unit_tests += tests/unit/test_relayd_handles
+unit_tests += tests/unit/test_relayd_locks
 unit_tests += tests/unit/test_relayd_crash
 tests_unit_test_relayd_crash_LDADD = $(state_crash_ldadd)
 unit_tests += tests/unit/test_relayd_nodes
@@ -65,6 +69,8 @@ tests_unit_test_state_LDADD = $(crash_ldadd)
 unit_tests += tests/unit/test_stats
 unit_tests += tests/unit/test_supervisor
 unit_tests += tests/unit/test_supervisor_table
+unit_tests += tests/unit/test_translate
+unit_tests += tests/unit/test_translate_dir
 
 unit_tests += tests/unit/test_backend
 unit_tests += tests/unit/test_way
@@ -111,6 +117,8 @@ fuzz_tests += tests/fuzz/fuzz_request
 tests_fuzz_fuzz_request_LDADD = $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_session_init
 tests_fuzz_fuzz_session_init_LDADD = $(fuzz_ldadd)
+fuzz_tests += tests/fuzz/fuzz_translate_reply
+tests_fuzz_fuzz_translate_reply_LDADD = tests/lib/libtest.la $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_state
 tests_fuzz_fuzz_state_LDADD = tests/lib/libtest.la $(fuzz_ldadd)
 
@@ -242,6 +250,8 @@ tests_lib_libtest_la_SOURCES = \
 	tests/lib/supervisor_rig.h \
 	tests/lib/text.c \
 	tests/lib/text.h \
+	tests/lib/translate_rig.c \
+	tests/lib/translate_rig.h \
 	tests/lib/tree.c \
 	tests/lib/tree.h
 
