@@ -330,7 +330,8 @@ static bool place_taken(struct ctl_request *request, const struct mount *mount, 
 	mount_status(other, &status);
 	if (status.detached)
 		return false;
-	snprintf(request->reason, sizeof(request->reason), "%s: a mount of that name or place is there already", target);
+	snprintf(request->reason, sizeof(request->reason), "%s: a mount of that name or place is there already",
+		 target);
 	return true;
 }
 

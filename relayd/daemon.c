@@ -160,7 +160,8 @@ int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, s
 		return -EBUSY;
 	}
 	whole.socket = daemon->config->socket;
-	if ((config->mountpoint && mount_named(daemon, config->mountpoint, false)) || mount_named(daemon, name, false)) {
+	if ((config->mountpoint && mount_named(daemon, config->mountpoint, false)) ||
+	    mount_named(daemon, name, false)) {
 		snprintf(why, why_size, "%s: a mount of that name or place is there already", name);
 		return -EEXIST;
 	}

@@ -98,6 +98,8 @@ relayd_librelayd_la_SOURCES = \
 	relayd/stats.h \
 	relayd/supervisor.c \
 	relayd/supervisor.h \
+	relayd/supervisor_life.c \
+	relayd/supervisor_life.h \
 	relayd/translate.c \
 	relayd/translate.h \
 	relayd/translate_dir.c \
