@@ -161,6 +161,14 @@ enum identity_verdict identity_compare(const struct identity *identity, const st
 	return verdict;
 }
 
+void identity_witness(const struct identity *identity, const struct fuse_attr *attr, bool made_up,
+		      struct identity_evidence *evidence)
+{
+	if (identity->ino_true && ino_given(attr, made_up) && identity->ino != attr->ino &&
+	    type_is(attr, identity->mode) && identity->times == IDENTITY_TIMES_REST && times_equal(identity, attr))
+		evidence->changed++;
+}
+
 void identity_root(const struct identity *identity, const struct fuse_attr *attr, bool made_up,
 		   struct identity_evidence *evidence)
 {

@@ -73,6 +73,13 @@ enum identity_verdict identity_compare(const struct identity *identity, const st
 				       struct identity_evidence *evidence);
 
 /*
+ * Attributes have come of a file that was in sight all the time, before they are learnt: if
+ * nothing but its number has changed that says something of all numbers.
+ */
+void identity_witness(const struct identity *identity, const struct fuse_attr *attr, bool made_up,
+		      struct identity_evidence *evidence);
+
+/*
  * The root's attributes have come, and it is always the same file: whether it has kept the
  * number that it had in an earlier incarnation is the evidence that depends on nothing else.
  */

@@ -237,9 +237,18 @@ void nodes_forget(struct nodes *nodes, uint64_t nodeid, uint64_t nlookup)
 
 /* ---- attributes ---------------------------------------------------------- */
 
-/* What the root's number says of all numbers. */
-static void root_learn(struct nodes *nodes, const struct node *root, const struct fuse_attr *attr, bool made_up)
+/* What numbers say of all numbers, before they are learnt. */
+static void evidence_take(struct nodes *nodes, const struct node *node, const struct fuse_attr *attr, bool made_up)
 {
+	const struct node *root = nodes_at(nodes, nodes->root);
+
+	if (node != root) {
+		if (nodes_current(nodes, node))
+			identity_witness(&node->identity, attr, made_up, &nodes->evidence);
+		return;
+	}
+	if (!S_ISDIR(attr->mode))
+		return;
 	if (nodes->root_seen && (nodes->root_seen != nodes->incarnation || attr->ino != root->identity.ino))
 		identity_root(&root->identity, attr, made_up, &nodes->evidence);
 	nodes->root_seen = nodes->incarnation;
@@ -258,8 +267,7 @@ void nodes_attr(struct nodes *nodes, struct node *node, struct fuse_attr *attr, 
 	bool made_up = attr->ino == node->backend_id, root = nodes_is_root(nodes, node);
 	struct identity identity = node->identity;
 
-	if (root && S_ISDIR(attr->mode))
-		root_learn(nodes, node, attr, made_up);
+	evidence_take(nodes, node, attr, made_up);
 	if (!root || S_ISDIR(attr->mode))
 		identity_learn(&identity, attr, made_up, node->writers == 0);
 	if (changes != node->changes)
@@ -340,8 +348,7 @@ static void entry_note(struct nodes *nodes, struct node *node, const struct fuse
 	bool made_up = entry->attr.ino == entry->nodeid, at_rest = node->writers == 0;
 
 	nodes_edit(nodes, node);
-	if (nodes_is_root(nodes, node))
-		root_learn(nodes, node, &entry->attr, made_up);
+	evidence_take(nodes, node, &entry->attr, made_up);
 	if (nodes_current(nodes, node)) {
 		identity_learn_late(&node->identity, &entry->attr, made_up, at_rest);
 	} else {

@@ -56,7 +56,10 @@ unit_tests += tests/unit/test_relayd_handles
 unit_tests += tests/unit/test_relayd_locks
 unit_tests += tests/unit/test_relayd_crash
 tests_unit_test_relayd_crash_LDADD = $(state_crash_ldadd)
+unit_tests += tests/unit/test_relayd_names
+tests_unit_test_relayd_names_SOURCES = tests/unit/test_relayd_names.c $(nodes_test_sources)
 unit_tests += tests/unit/test_relayd_nodes
+tests_unit_test_relayd_nodes_SOURCES = tests/unit/test_relayd_nodes.c $(nodes_test_sources)
 unit_tests += tests/unit/test_relayd_state
 unit_tests += tests/unit/test_repair
 unit_tests += tests/unit/test_restore
@@ -83,6 +86,9 @@ ctl_test_sources = \
 	tests/lib/ctl_client_test.h \
 	tests/lib/fake_daemon.c \
 	tests/lib/fake_daemon.h
+
+# For those of relayd's nodes.
+nodes_test_sources = tests/lib/nodes_rig.c tests/lib/nodes_rig.h
 
 # For those that ask a store in memory in the place of a backend: instead of relayd/ask.c.
 restore_test_sources = \

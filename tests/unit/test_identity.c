@@ -244,6 +244,21 @@ Test(identity, root_tells_of_all_numbers)
 	cr_assert_eq(evidence.changed, 1);
 }
 
+Test(identity, number_that_changes_under_ones_eyes_tells_of_all_numbers)
+{
+	struct fuse_attr a = attr_of(S_IFREG, 5), b = attr_of(S_IFREG, 6), c = b;
+	struct identity identity = known(&a, false, true);
+	struct identity_evidence evidence = {0};
+
+	c.mtime++; /* a path-based backend has another file there */
+	identity_witness(&identity, &a, false, &evidence);
+	identity_witness(&identity, &b, true, &evidence);
+	identity_witness(&identity, &c, false, &evidence);
+	cr_assert_eq(evidence.changed, 0);
+	identity_witness(&identity, &b, false, &evidence);
+	cr_assert_eq(evidence.changed, 1);
+}
+
 Test(identity, alike_in_one_incarnation)
 {
 	struct fuse_attr a = attr_of(S_IFREG, 5), b = a;
