@@ -200,7 +200,7 @@ static unsigned choose(const char *word, const char *const *list)
 
 static void channel_open(const char *channel)
 {
-	char options[64];
+	char options[128];
 	int number;
 
 	if (sscanf(channel, "/dev/fd/%d", &number) == 1) {
@@ -208,7 +208,7 @@ static void channel_open(const char *channel)
 		return;
 	}
 	liar.fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", liar.fd);
+	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions", liar.fd);
 	if (liar.fd < 0 || mount("liar", channel, "fuse.liar", 0, options) < 0) {
 		fprintf(stderr, "liar: %s: %s\n", channel, strerror(errno));
 		exit(1);

@@ -21,8 +21,8 @@ compat_names='sshfs bindfs squashfuse fuse-overlayfs gocryptfs passthrough
 	encfs unionfs-fuse liar'
 
 # Not in the table by default: what these cannot keep is in docs/compatibility.md.
-compat_more='sshfs-async passthrough_ll-writeback disorderfs fuse-posixovl securefs cryfs
-	fuse2fs ntfs-3g exfat-fuse rclone archivemount fuseiso'
+compat_more='sshfs-async passthrough_ll-writeback disorderfs securefs cryfs
+	ntfs-3g exfat-fuse rclone archivemount fuseiso'
 
 needs()
 {
@@ -66,6 +66,8 @@ sshd_start()
 	for port in $(shuf -i 20000-40000 -n 20); do
 		"$(command -v sshd)" -D -e -f "$config" -p "$port" >>"$work/sshd.log" 2>&1 9>&- &
 		sshd_pid=$!
+		# It clears its environment, by which the end would find it.
+		cleanup_fn eval "process_gone $sshd_pid || kill $sshd_pid"
 		wait_for 10 eval "process_gone $sshd_pid || : <>/dev/tcp/127.0.0.1/$port" 2>/dev/null
 		process_gone $sshd_pid || break
 		sshd_pid=
@@ -114,15 +116,7 @@ fs_disorderfs()
 	mkdir "$work/store"
 	store=$work/store
 	command="disorderfs --shuffle-dirents=yes $store {mountpoint}"
-	traits='nonames'
-}
-
-fs_fuse_posixovl()
-{
-	needs mount.posixovl || return
-	mkdir "$work/store"
-	command="mount.posixovl -S $work/store {mountpoint}"
-	traits='nonames nolinks noxattr'
+	traits='nonames nodirect'
 }
 
 fs_mergerfs()
@@ -184,16 +178,16 @@ fs_securefs()
 	mkdir "$work/cipher"
 	securefs create --pass secret "$work/cipher" >"$work/init.log" 2>&1 || fail "securefs: $(cat "$work/init.log")"
 	command="securefs mount --pass secret $work/cipher {mountpoint}"
-	traits='nonames nolinks nodirect'
+	traits='nonames nolinks nofifo short nodirect'
 }
 
 fs_cryfs()
 {
 	needs cryfs || return
-	mkdir "$work/cipher" "$work/first"
+	mkdir "$work/cipher"
 	echo secret >"$work/password"
 	command="env CRYFS_FRONTEND=noninteractive CRYFS_NO_UPDATE_CHECK=true CRYFS_LOCAL_STATE_DIR=$work/state sh -c 'exec cryfs -f $work/cipher {mountpoint} <$work/password'"
-	traits='nonames nolinks nodirect'
+	traits='nonames nolinks nofifo nodirect'
 }
 
 # ---- images ----------------------------------------------------------------------
@@ -220,15 +214,6 @@ fs_archivemount()
 	tar -C "$source" -cf "$work/archive.tar" .
 	command="archivemount -o readonly $work/archive.tar {mountpoint}"
 	traits='ro nolinks'
-}
-
-fs_fuse2fs()
-{
-	needs fuse2fs mkfs.ext4 || return
-	truncate -s 256M "$work/image"
-	mkfs.ext4 -q -F "$work/image"
-	command="fuse2fs $work/image {mountpoint}"
-	traits='nonames noxattr nodirect'
 }
 
 fs_ntfs_3g()
@@ -308,5 +293,6 @@ fs_liar()
 	mkdir "$work/store"
 	store=$work/store
 	command="$top_builddir/tests/backends/liar --collide --reuse --ino=random --cookies=shuffle --hardlinks=distinct --threads=4 $store {mountfd}"
-	traits='noxattr'
+	# Which of its names are of one file, nobody could tell.
+	traits='noxattr nocount'
 }

@@ -58,7 +58,7 @@ void matrix_raw_run(const char *only, unsigned columns);
 
 /* ---- matrix_table.c ----------------------------------------------------- */
 
-/* Prints the head. */
+/* Begins a table: prints its head, counts from 0. */
 void matrix_table_begin(const struct matrix_column *columns, unsigned count);
 void matrix_line_begin(const char *opcode, const char *what);
 /* "MKDIR by a user", of the line that has been begun. */

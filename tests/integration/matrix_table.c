@@ -24,6 +24,8 @@ void matrix_table_begin(const struct matrix_column *list, unsigned count)
 {
 	columns = list;
 	column_count = count;
+	cells = 0;
+	passed = 0;
 	for (unsigned i = 0; i < count; i++) {
 		printf("%-34s", i ? "" : "the backend is killed at");
 		for (unsigned j = 0; j < i; j++)
