@@ -76,6 +76,7 @@ unit_tests += tests/unit/test_supervisor
 unit_tests += tests/unit/test_supervisor_table
 unit_tests += tests/unit/test_translate
 unit_tests += tests/unit/test_translate_dir
+unit_tests += tests/unit/test_translate_reply
 
 unit_tests += tests/unit/test_backend
 unit_tests += tests/unit/test_way
