@@ -15,6 +15,7 @@
 #include "restore.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -439,6 +440,16 @@ bool restore_loses(struct restore *restore, const void *request, uint32_t size)
 	return loses;
 }
 
+/* What is done to an open file when it is given up: of one that is lost there is nothing to give up. */
+static bool gives_up(const struct fuse_in_header *header)
+{
+	const struct fuse_lk_in *lock = (const void *)(header + 1);
+
+	if (header->opcode == FUSE_SETLK || header->opcode == FUSE_SETLKW)
+		return lock->lk.type == F_UNLCK;
+	return header->opcode == FUSE_FLUSH;
+}
+
 int restore_request(struct restore *restore, struct ask *ask, const void *request, uint32_t size)
 {
 	const struct fuse_in_header *header = request;
@@ -450,6 +461,14 @@ int restore_request(struct restore *restore, struct ask *ask, const void *reques
 	/* A file that an earlier incarnation had open needs nobody to close it. */
 	if (op->flags & RELAY_OP_CLOSES)
 		return 0;
+	if (gives_up(header)) {
+		/* It is known to be lost then, and relayd answers it (translate_request()). */
+		err = restore_ids(restore, ask, op, (const uint8_t *)(header + 1));
+		if (err == ESTALE)
+			return 0;
+		if (err)
+			return err;
+	}
 	err = header->nodeid ? restore_node(restore, ask, header->nodeid) : 0;
 	if (!err)
 		err = restore_ids(restore, ask, op, (const uint8_t *)(header + 1));

@@ -638,3 +638,22 @@ Test(restore, a_lock_is_set_through_another_open_file_if_its_own_is_lost)
 	cr_assert_eq(rig.store.files[1].flags, O_RDWR);
 	cr_assert_eq(store_count_files(&rig.store), 1);
 }
+
+/* close(2) of what nobody can bring back is no error. */
+Test(restore, an_open_file_that_is_gone_is_flushed_and_unlocked)
+{
+	uint64_t file = rig_path(&rig, "d/sub/file");
+	uint64_t fh = rig_open(&rig, file, O_RDWR, false);
+	const struct fuse_flush_in flush = {.fh = fh, .lock_owner = 5};
+	const struct fuse_lk_in unlock = {.fh = fh, .owner = 5, .lk = {.end = 9, .type = F_UNLCK}};
+	struct rig_request request;
+
+	remove_name("d/sub", "file");
+	rig_restart(&rig);
+	rig_build(&rig, &request, FUSE_FLUSH, file, &flush, sizeof(flush), NULL, NULL);
+	cr_assert_eq(rig_serve(&rig, &request), 0);
+	rig_build(&rig, &request, FUSE_SETLK, file, &unlock, sizeof(unlock), NULL, NULL);
+	cr_assert_eq(rig_serve(&rig, &request), 0);
+	cr_assert_eq(rig_read(&rig, file, fh), ESTALE);
+	cr_assert_eq(rig.store.by_opcode[FUSE_FLUSH], 0);
+}
