@@ -15,9 +15,14 @@
 #include "restore.h"
 #include "restore_parts.h"
 
-/* Above what filesystems use as cookies, and a loff_t still. */
-#define COOKIES_BEGIN (1ULL << 62)
-#define COOKIES_STEP (1ULL << 32)
+/*
+ * Cookies of relayd's: the upper half is the same for all of a reply, the lower is the
+ * entry's place in the log.  A filesystem may use any of the 63 bits, so there is a choice.
+ */
+#define COOKIES_SHIFT 32
+#define COOKIES_FIRST (1u << 30) /* upper halves that are tried, so many at a time */
+#define COOKIES_TRIED 64u
+#define COOKIES_END (1u << 31)
 /* A listing of more entries has no end. */
 #define LISTING_MAX (1u << 24)
 
@@ -38,7 +43,7 @@ struct reading {
 	uint32_t given; /* entries before the asked cookie */
 	struct dirlog_entry last;
 	struct set names; /* hashes of their names */
-	uint64_t cookies; /* from here on there are none in the log */
+	uint64_t cookies; /* relayd's own are behind this one: see COOKIES_SHIFT */
 	uint8_t *reply;
 	uint32_t reply_size;
 };
@@ -84,35 +89,60 @@ static bool set_has(const struct set *set, uint64_t value)
 
 /* ---- what was given ------------------------------------------------------ */
 
-/* Takes the log up to the asked cookie.  Cookies of the whole log are kept clear of. */
-static int reading_log(struct reading *reading, const struct handles *handles, const struct handle *handle)
+/* Takes the names in the log up to the asked cookie. */
+static int reading_names(struct reading *reading, const struct handles *handles, const struct handle *handle)
 {
 	struct dirlog_entry entries[64];
 	uint32_t from = 0, count;
-	uint64_t own;
 
 	if (set_init(&reading->names, reading->given) < 0)
 		return -ENOMEM;
-	reading->cookies = COOKIES_BEGIN;
 	while ((count = dirlog_read(handles, handle, from, entries, 64)) > 0) {
-		for (uint32_t i = 0; i < count; i++) {
-			own = reading->cookies + from + i + 1;
-			/* One of ours is at its place in the log: it is the same one, or replaced by what is given now.
-			 */
-			if (entries[i].cookie >= reading->cookies && entries[i].cookie != own &&
-			    entries[i].cookie < 1ULL << 63)
-				reading->cookies = (entries[i].cookie / COOKIES_STEP + 1) * COOKIES_STEP;
-			if (from + i >= reading->given)
-				continue;
+		for (uint32_t i = 0; i < count && from + i < reading->given; i++) {
 			set_add(&reading->names, entries[i].hash);
 			reading->last = entries[i];
 		}
 		from += count;
 	}
-	/* There is room behind them in any directory, or it is no cookie of a directory. */
-	if (reading->cookies > (1ULL << 63) - COOKIES_STEP)
-		return EOVERFLOW;
 	return 0;
+}
+
+/*
+ * Which of the upper halves from `first` on the log has.  One of relayd's own at its place
+ * does not count: it is not given a second time at another.
+ */
+static uint64_t cookies_used(const struct handles *handles, const struct handle *handle, uint32_t first)
+{
+	struct dirlog_entry entries[64];
+	uint32_t from = 0, count;
+	uint64_t used = 0, upper;
+
+	while ((count = dirlog_read(handles, handle, from, entries, 64)) > 0) {
+		for (uint32_t i = 0; i < count; i++) {
+			upper = entries[i].cookie >> COOKIES_SHIFT;
+			if (upper >= first && upper - first < COOKIES_TRIED &&
+			    (uint32_t)entries[i].cookie != from + i + 1)
+				used |= 1ULL << (upper - first);
+		}
+		from += count;
+	}
+	return used;
+}
+
+/* Chooses cookies that are not in the log.  Returns 0, or EOVERFLOW if there are none. */
+static int reading_cookies(struct reading *reading, const struct handles *handles, const struct handle *handle)
+{
+	uint64_t used;
+
+	for (uint32_t first = COOKIES_FIRST; first < COOKIES_END; first += COOKIES_TRIED) {
+		used = cookies_used(handles, handle, first);
+		for (uint32_t i = 0; i < COOKIES_TRIED; i++)
+			if (!(used & 1ULL << i)) {
+				reading->cookies = (uint64_t)(first + i) << COOKIES_SHIFT;
+				return 0;
+			}
+	}
+	return EOVERFLOW;
 }
 
 /*
@@ -141,7 +171,9 @@ static int reading_begin(struct reading *reading, struct restore *restore, const
 		reading->fh = handle->backend_fh;
 		reading->opener = (struct fuse_in_header){.uid = handle->uid, .gid = handle->gid, .pid = handle->pid};
 		reading->given = handle->log_position;
-		err = reading_log(reading, handles, handle);
+		err = reading_names(reading, handles, handle);
+		if (!err)
+			err = reading_cookies(reading, handles, handle);
 	}
 	restore_unlock(restore);
 	reading->plus = header->opcode == FUSE_READDIRPLUS;

@@ -415,7 +415,7 @@ static int do_readlink(struct call *call)
 }
 
 /* The entries in this life's order, with their cookies; the first two are "." and "..". */
-static uint32_t dir_entry(const struct store *store, uint32_t dir, uint32_t index, uint32_t *name)
+static uint64_t dir_entry(const struct store *store, uint32_t dir, uint32_t index, uint32_t *name)
 {
 	uint32_t numbers[STORE_NAMES], count = 0, at;
 
@@ -434,14 +434,20 @@ static uint32_t dir_entry(const struct store *store, uint32_t dir, uint32_t inde
 	if (store->cookies_change && count % 7 == 0)
 		at = store->incarnation % 2 ? index : count - 1 - index;
 	*name = numbers[at];
-	return store->cookies_change ? index + 3 : 10 + *name;
+	if (!store->cookies_change)
+		return 10 + *name;
+	/* Spread over all that there are, as hashes are. */
+	if (store->cookies_high)
+		return (1ULL << 62) + (uint64_t)(index % 8) * (1ULL << 32) + (index / 8 + 1) * 0x10000u - (index > 15);
+	return index + 3;
 }
 
 static int do_readdir(struct call *call)
 {
 	const struct fuse_read_in *in = call->args.in;
 	struct store *store = call->store;
-	uint32_t name, cookie, size = 0, given = 0;
+	uint32_t name, size = 0, given = 0;
+	uint64_t cookie;
 	bool reached = in->offset == 0;
 
 	if (!file_of(store, in->fh))

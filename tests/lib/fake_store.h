@@ -68,6 +68,7 @@ struct store {
 	bool checks_modes;   /* OPEN by the caller's rights */
 	bool nobody_is_root; /* those of user 0 too */
 	bool cookies_change; /* they count entries, in an order that is another in each life */
+	bool cookies_high;   /* and are as high as they can be */
 	unsigned page;	     /* entries of one READDIR; 0: 3 */
 	bool no_open;
 	uint32_t foreign_lock; /* inode on which somebody else has a lock */

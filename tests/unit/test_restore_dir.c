@@ -174,6 +174,20 @@ Test(restore_dir, cookies_that_change)
 	}
 }
 
+/* A store may use the highest cookies of all, and any between. */
+Test(restore_dir, cookies_that_change_and_are_as_high_as_can_be)
+{
+	bool more = true;
+
+	rig.store.cookies_change = rig.store.cookies_high = true;
+	for (unsigned i = 0; more; i++) {
+		cr_assert(i < 100);
+		cr_assert_eq(read_some(false, 120, &more), 0);
+		rig_restart(&rig);
+	}
+	check_once(0, ENTRIES - 1);
+}
+
 Test(restore_dir, several_deaths)
 {
 	bool more = true;
