@@ -75,6 +75,8 @@ unit_tests += tests/unit/test_stats
 unit_tests += tests/unit/test_supervisor
 unit_tests += tests/unit/test_supervisor_table
 unit_tests += tests/unit/test_translate
+unit_tests += tests/unit/test_translate_crash
+tests_unit_test_translate_crash_LDADD = $(state_crash_ldadd)
 unit_tests += tests/unit/test_translate_dir
 unit_tests += tests/unit/test_translate_reply
 
