@@ -149,13 +149,16 @@ int dispatch_pass(struct dispatch *dispatch, uint32_t slot, int flags)
 	return result == -EAGAIN ? -EAGAIN : -EPIPE;
 }
 
-/* Whether questions come first, even where all ids are known. */
+/* Whether questions come first, even where all ids are current. */
 static bool asks_first(struct dispatch *dispatch, uint32_t slot)
 {
 	const struct inflight *r = &dispatch->inflight[slot];
 	const void *request = journal_request(dispatch->journal, slot);
 
-	return r->delivered ? redo_special(request, r->size) : redo_looks_before(request, r->size);
+	if (r->delivered ? redo_special(request, r->size) : redo_looks_before(request, r->size))
+		return true;
+	return relay_op_get(r->opcode)->flags & RELAY_OP_RENAMES &&
+	       restore_loses(&dispatch->repair.restore, request, r->size);
 }
 
 static int send_translated(struct dispatch *dispatch, uint32_t slot, int flags)

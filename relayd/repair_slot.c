@@ -103,55 +103,39 @@ static int work_redo(struct work *work)
 	return 0;
 }
 
-/* The directory's handle, if it was opened again and is read on; 0: none. */
-static uint64_t resumed_handle(struct work *work)
+/* Whether it reads on in a directory that was opened again. */
+static bool reads_on(struct work *work)
 {
 	const struct relay_op *op = relay_op_get(work->r->opcode);
 	struct translate *translate = &work->dispatch->translate;
 	const struct handle *handle;
 	struct fuse_read_in in;
+	bool on;
 
 	if (!(op->flags & (RELAY_OP_DIRENTS | RELAY_OP_ENTRIES)))
-		return 0;
+		return false;
 	memcpy(&in, (const char *)work->request + sizeof(struct fuse_in_header), sizeof(in));
 	pthread_mutex_lock(&translate->lock);
 	handle = handles_get(&translate->handles, in.fh);
-	if (!handle || !(handle->flags & HANDLE_RESUMES) || in.offset == 0)
-		in.fh = 0;
+	on = handle && handle->flags & HANDLE_RESUMES && in.offset != 0;
 	pthread_mutex_unlock(&translate->lock);
-	return in.fh;
-}
-
-/* Its cookies are the present incarnation's from here on, or nobody knows better. */
-static void resumed_pass(struct translate *translate, uint64_t fh)
-{
-	struct handle *handle;
-
-	pthread_mutex_lock(&translate->lock);
-	handle = handles_get(&translate->handles, fh);
-	if (handle)
-		handle->flags &= ~(uint32_t)HANDLE_RESUMES;
-	pthread_mutex_unlock(&translate->lock);
+	return on;
 }
 
 static int work_readdir(struct work *work)
 {
 	struct repair_worker *worker = work->worker;
-	uint64_t fh = resumed_handle(work);
 	uint32_t size = 0;
 	int err;
 
-	if (!fh)
+	if (!reads_on(work))
 		return 0;
 	err = restore_readdir(&worker->repair->restore, &worker->ask, work->request, work->r->size, worker->reply,
 			      &size);
-	if (err)
-		return err;
-	if (size)
+	/* 0: the present incarnation's cookies are good from here on. */
+	if (!err && size)
 		work_deliver(work, 0, worker->reply, size == UINT32_MAX ? 0 : size);
-	else
-		resumed_pass(&work->dispatch->translate, fh);
-	return 0;
+	return err;
 }
 
 /* With the lock of the dispatch: as dispatch_pass(). */

@@ -249,6 +249,26 @@ Test(repair, names_are_not_looked_up_while_one_is_taken)
 	cr_expect(fake_backend_quiet(&foreign.rig.backend));
 }
 
+Test(repair, what_is_open_is_opened_again_before_it_loses_its_name)
+{
+	struct fake_packet packet;
+	uint64_t unique;
+
+	die_and_restart(false);
+	unique = named(FUSE_UNLINK, "x");
+	do {
+		cr_assert(fake_backend_receive(&foreign.rig.backend, &packet));
+		if (packet.in.opcode != FUSE_UNLINK)
+			foreign_answer(&foreign, &packet);
+	} while (packet.in.opcode != FUSE_UNLINK);
+	cr_expect_eq(foreign.asked[FUSE_LOOKUP], 1);
+	cr_expect_eq(foreign.asked[FUSE_OPEN], 1);
+	foreign_answer(&foreign, &packet);
+	cr_expect(fake_kernel_gets_error(&foreign.rig.kernel, unique, 0));
+	answered(foreign_read(&foreign, nodeid, fh), 0);
+	cr_expect_eq(foreign.asked[FUSE_LOOKUP], 1);
+}
+
 /* A RENAME of x and a GETATTR of it in flight when the backend dies. */
 static void rename_in_doubt(uint64_t *rename, uint64_t *attr, bool applied)
 {
