@@ -7,10 +7,11 @@
 #	store		where the same files are to be seen beside the mount; empty
 #			if nowhere (then a second, plain mount shows them at the end)
 #	traits		words: ro (it cannot be written to), nolinks (no hard links), nofifo,
-#			nocount (nor counts of them), nodangling (no symbolic link to nothing),
+#			nocount (nor counts of them), nodangling (the owner of a symbolic link is
+#			its target's),
 #			nodirect (no O_DIRECT), short (names of 140 bytes at most), nonames
 #			(what it does with names and attributes is not what a directory does),
-#			noflags (it knows no renameat2() flags), noxattr
+#			noflags (it knows no renameat2() flags)
 #
 # A row that needs something that is not there says "missing NAME" and is skipped.
 
@@ -21,7 +22,7 @@ compat_names='sshfs bindfs squashfuse fuse-overlayfs gocryptfs passthrough
 	encfs unionfs-fuse liar'
 
 # Not in the table by default: what these cannot keep is in docs/compatibility.md.
-compat_more='sshfs-async passthrough_ll-writeback disorderfs securefs cryfs
+compat_more='sshfs-async gocryptfs-diriv passthrough_ll-writeback disorderfs securefs cryfs
 	ntfs-3g exfat-fuse rclone archivemount fuseiso'
 
 needs()
@@ -83,7 +84,7 @@ sshfs_with()
 	mkdir "$work/remote"
 	store=$work/remote
 	command="sshfs -o $1,port=$sshd_port,IdentityFile=$work/key,UserKnownHostsFile=/dev/null,StrictHostKeyChecking=no,LogLevel=ERROR root@127.0.0.1:$store {mountfd}"
-	traits='nofifo nonames noxattr nocount nodangling'
+	traits='nofifo nonames nocount nodangling'
 }
 
 # It acknowledges a write before the server has it, unless it is told not to.
@@ -96,7 +97,7 @@ fs_rclone()
 	mkdir "$work/remote"
 	store=$work/remote
 	command="rclone --config $work/rclone.conf mount --vfs-cache-mode off $store {mountpoint}"
-	traits='nolinks nofifo nonames noxattr nodirect'
+	traits='nolinks nofifo nonames nodirect'
 }
 
 # ---- one directory shown as another ---------------------------------------------
@@ -134,7 +135,7 @@ fs_unionfs_fuse()
 	mkdir "$work/store" "$work/lower"
 	store=$work/store
 	command="unionfs -o cow $store=RW:$work/lower=RO {mountpoint}"
-	traits='nonames noxattr nocount nodirect'
+	traits='nonames nocount nodirect'
 }
 
 fs_fuse_overlayfs()
@@ -148,15 +149,21 @@ fs_fuse_overlayfs()
 
 # ---- encrypted: what is in the store is seen through another mount -----------------
 
-fs_gocryptfs()
+# By default a directory is two steps, a mkdir() and a file with its vector: a kill
+# between them leaves one that gocryptfs itself cannot open any more.  The same holds
+# for the two files of a long name.
+fs_gocryptfs() { gocryptfs_with -deterministic-names; }
+fs_gocryptfs_diriv() { gocryptfs_with ''; }
+
+gocryptfs_with()
 {
 	needs gocryptfs || return
 	mkdir "$work/cipher"
 	echo secret >"$work/password"
-	gocryptfs -q -init -scryptn 10 -passfile "$work/password" "$work/cipher" >"$work/init.log" 2>&1 ||
+	gocryptfs -q -init -scryptn 10 $1 -passfile "$work/password" "$work/cipher" >"$work/init.log" 2>&1 ||
 		fail "gocryptfs -init: $(cat "$work/init.log")"
 	command="gocryptfs -q -passfile $work/password $work/cipher {mountpoint}"
-	traits='nonames'
+	traits='nonames short'
 }
 
 fs_encfs()
@@ -222,7 +229,7 @@ fs_ntfs_3g()
 	truncate -s 256M "$work/image"
 	mkntfs -q -F -Q "$work/image" >"$work/init.log" 2>&1
 	command="lowntfs-3g -o permissions $work/image {mountpoint}"
-	traits='nonames noxattr nodirect'
+	traits='nonames nodirect'
 }
 
 fs_exfat_fuse()
@@ -231,7 +238,7 @@ fs_exfat_fuse()
 	truncate -s 256M "$work/image"
 	mkfs.exfat "$work/image" >"$work/init.log" 2>&1
 	command="mount.exfat-fuse $work/image {mountpoint}"
-	traits='nonames noxattr nolinks nofifo nodirect'
+	traits='nonames nolinks nofifo nodirect'
 }
 
 # ---- libfuse's own -----------------------------------------------------------------
@@ -294,5 +301,5 @@ fs_liar()
 	store=$work/store
 	command="$top_builddir/tests/backends/liar --collide --reuse --ino=random --cookies=shuffle --hardlinks=distinct --threads=4 $store {mountfd}"
 	# Which of its names are of one file, nobody could tell.
-	traits='noxattr nocount'
+	traits='nocount'
 }

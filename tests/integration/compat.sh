@@ -93,6 +93,7 @@ make_source()
 	chmod 755 "$source/script"
 	ln -s objects/1/1 "$source/symlink"
 	ln -s nowhere/at/all "$source/dangling"
+	ln -s . "$source/here"
 	mkdir -m 700 "$source/private"
 	mkfifo "$source/fifo"
 	echo 'two names' >"$source/linked"
@@ -113,7 +114,7 @@ trim_source()
 	cp -a "$source" "$work/source"
 	! has nofifo || rm "$work/source/fifo"
 	! has nolinks || rm "$work/source/linked" "$work/source/private/link" "$work/source/a/link"
-	! has nodangling || rm "$work/source/dangling"
+	! has nodangling || rm "$work/source/dangling" "$work/source/symlink"
 	! has short || find "$work/source" -name 'nnnnnn*' -size -2 | awk 'length($0) > 200' | xargs rm
 	find "$work/source" -print0 | xargs -0 touch -h -d @1600000000
 	describe "$work/source" >"$work/source.list"
@@ -257,13 +258,14 @@ fio_passes()
 	has nodirect || fio_pass direct --bs=64k --direct=1
 }
 
-# Random operations in both places, without those that this filesystem has not.
+# Random operations in both places, without those that this filesystem has not, and
+# without those that cannot be exact (matrix_foreign.c says why): 14 uses open files
+# that have no name, 15 asks whether an extended attribute was there.
 names_start()
 {
-	local without=14
+	local without=14,15
 
 	! has noflags || without=$without,8,9,18
-	! has noxattr || without=$without,15
 	mkfifo "$work/clock"
 	mkdir "$mnt/names" "$work/names"
 	"$helpers/storm_names" "$mnt/names" "$work/names" "$seed" 2 "$without" <"$work/clock" >"$work/names.out" 2>&1 &
