@@ -80,6 +80,7 @@ struct relay_ctl_mount_args {
 	const char *directory;
 	unsigned lives; /* 0: the default */
 	bool shared_store;
+	bool write_behind;
 	enum relay_ctl_via_wanted via; /* how the backend comes by its channel */
 };
 

@@ -109,6 +109,7 @@ static int do_mount(struct ctl_request *request)
 		.uid = conn->uid,
 		.gid = conn->gid,
 		.shared_store = le32toh(body->flags) & RELAY_CTL_MOUNT_SHARED_STORE,
+		.write_behind = le32toh(body->flags) & RELAY_CTL_MOUNT_WRITE_BEHIND,
 		.lives = le32toh(body->lives),
 		.via = (enum way_wanted)le32toh(body->via_wanted),
 	};

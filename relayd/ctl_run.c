@@ -135,6 +135,7 @@ static int run(struct ctl_request *request, const struct run_strings *strings, c
 		.uid = conn->uid,
 		.gid = conn->gid,
 		.shared_store = le32toh(body->flags) & RELAY_CTL_MOUNT_SHARED_STORE,
+		.write_behind = le32toh(body->flags) & RELAY_CTL_MOUNT_WRITE_BEHIND,
 		.lives = le32toh(body->lives),
 	};
 

@@ -116,8 +116,18 @@ struct handle *handles_get(const struct handles *handles, uint64_t fh)
 	return handle && handle->fh == fh ? handle : NULL;
 }
 
+/* Whatever was written to it was written to the incarnation that had it open. */
+static void writes_orphaned(struct handle *handle)
+{
+	if (handle->written > 0)
+		handle->flags |= HANDLE_UNFLUSHED;
+	/* A process dying here leaves both, which says the same. */
+	handle->written = 0;
+}
+
 void handles_reopened(struct handles *handles, struct handle *handle, uint64_t backend_fh)
 {
+	writes_orphaned(handle);
 	/*
 	 * A process dying in between leaves a handle that is current nowhere, since the
 	 * number of the incarnation comes last.
@@ -132,6 +142,7 @@ void handles_reopened(struct handles *handles, struct handle *handle, uint64_t b
 
 void handles_lost(struct handle *handle)
 {
+	writes_orphaned(handle);
 	handle->flags |= HANDLE_LOST;
 }
 

@@ -21,6 +21,7 @@ enum handle_flags {
 	HANDLE_LOST = 1 << 2,	/* could not be opened again: its file is gone */
 	HANDLE_POLLED = 1 << 3, /* the kernel waits for a wake-up of poll_kh */
 	HANDLE_RESUMES = 1 << 4, /* a directory opened again: its cookies may be others (restore_readdir()) */
+	HANDLE_UNFLUSHED = 1 << 5, /* a dead incarnation had acknowledged writes to it, and not flushed them */
 };
 
 struct handle {

@@ -33,7 +33,8 @@ struct teller {
 static const char usage[] =
 	"usage: relayd [--socket PATH] [--foreground] [--log-level LEVEL]\n"
 	"              [--mount DIR --backend 'COMMAND ARGS...' [--backend-via WAY]]\n"
-	"              [-o OPTION,...] [--name NAME] [--shared-store] [--lives N]\n"
+	"              [-o OPTION,...] [--name NAME] [--shared-store] [--write-behind]\n"
+	"              [--lives N]\n"
 	"\n"
 	"Keeps a FUSE filesystem mounted while its process comes and goes.\n"
 	"\n"
@@ -47,6 +48,7 @@ static const char usage[] =
 	"                         mount options, as fusermount3 takes them\n"
 	"  -n, --name NAME        what relayctl calls the mount (DIR)\n"
 	"      --shared-store     others write to the filesystem's store too\n"
+	"      --write-behind     the program acknowledges writes that it does later\n"
 	"      --lives N          answer EIO for a request that has killed N backends (3)\n"
 	"  -f, --foreground       stay in the foreground, and log to standard error\n"
 	"      --log-level LEVEL  error, warning, info or debug (info)\n"
@@ -59,6 +61,7 @@ static const char usage[] =
 
 enum {
 	OPT_SHARED_STORE = 256,
+	OPT_WRITE_BEHIND,
 	OPT_BACKEND_VIA,
 	OPT_LIVES,
 	OPT_LOG_LEVEL,
@@ -72,6 +75,7 @@ static const struct option long_options[] = {
 	{"options", required_argument, NULL, 'o'},
 	{"name", required_argument, NULL, 'n'},
 	{"shared-store", no_argument, NULL, OPT_SHARED_STORE},
+	{"write-behind", no_argument, NULL, OPT_WRITE_BEHIND},
 	{"lives", required_argument, NULL, OPT_LIVES},
 	{"foreground", no_argument, NULL, 'f'},
 	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
@@ -124,6 +128,9 @@ static void option_take(struct options *options, int option)
 	case OPT_SHARED_STORE:
 		options->mount.shared_store = true;
 		break;
+	case OPT_WRITE_BEHIND:
+		options->mount.write_behind = true;
+		break;
 	case OPT_LIVES:
 		options->mount.lives = number_parse(optarg);
 		break;
@@ -159,8 +166,8 @@ static void options_parse(struct options *options, int argc, char **argv)
 		usage_error("--mount needs --backend");
 	if (!options->mount.mountpoint &&
 	    (options->mount.backend || options->mount.options || options->mount.name || options->mount.shared_store ||
-	     options->mount.via))
-		usage_error("--backend, --backend-via, --name, --shared-store and -o go with --mount");
+	     options->mount.write_behind || options->mount.via))
+		usage_error("--backend, --backend-via, --name, --shared-store, --write-behind and -o go with --mount");
 	if (options->mount.backend && way_check(options->mount.backend, options->mount.via, why, sizeof(why)) < 0)
 		usage_error(why);
 }
@@ -229,6 +236,7 @@ static int hand_over(const struct options *options, const char *socket, const st
 		.via = (enum relay_ctl_via_wanted)options->mount.via,
 		.lives = options->mount.lives,
 		.shared_store = options->mount.shared_store,
+		.write_behind = options->mount.write_behind,
 	};
 	unsigned status = EXIT_OK;
 	char why[512] = "";

@@ -35,6 +35,7 @@ struct mount_config {
 	uid_t uid;		/* whose mount it is: user_id, group_id */
 	gid_t gid;
 	bool shared_store;	/* others write to the store too */
+	bool write_behind;	/* the backend acknowledges writes that it does later */
 	unsigned lives;		/* incarnations that a request may kill; 0: 3 */
 };
 

@@ -187,9 +187,10 @@ static int dispatch_build(struct mount *mount, const struct mount_config *config
 	err = dispatch_init(&mount->dispatch, mount->name, &mount->journal, &mount->session, mount->stats,
 			    &mount->wake);
 	mount->has_dispatch = !err;
-	mount->dispatch.shared_store = config->shared_store;
 	if (err)
 		return err;
+	mount->dispatch.shared_store = config->shared_store;
+	mount->dispatch.translate.write_behind = config->write_behind;
 	err = output_init(&mount->output, mount->loop, mount->name);
 	mount->has_output = !err;
 	return err;

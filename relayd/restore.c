@@ -320,12 +320,61 @@ static int walk_step(struct restore *restore, struct ask *ask, struct walk *walk
 	}
 }
 
+/* Whether it is still open if inode numbers last in this backend, and the root can tell.  With the lock held. */
+static bool root_tells(const struct restore *restore, const struct ask *ask)
+{
+	const struct nodes *nodes = &restore->translate->nodes;
+	const struct identity *root = &nodes_get(nodes, FUSE_ROOT_ID)->identity;
+
+	return restore->root_seen != ask->incarnation && root->mode && root->ino_true &&
+	       nodes->evidence.kept <= nodes->evidence.changed;
+}
+
+/*
+ * Once in a life, before anything is compared: the root is surely the same file, so its
+ * inode number tells whether numbers last.
+ */
+static int root_look(struct restore *restore, struct ask *ask)
+{
+	struct nodes *nodes = &restore->translate->nodes;
+	struct fuse_in_header self;
+	struct fuse_attr_out out;
+	uint32_t changes;
+	int err, answer;
+
+	err = restore_claim(restore, ask, FUSE_ROOT_ID);
+	if (err)
+		return err;
+	err = restore_lock(restore, ask);
+	if (err)
+		goto out;
+	if (!root_tells(restore, ask)) {
+		restore_unlock(restore);
+		goto out;
+	}
+	changes = nodes_get(nodes, FUSE_ROOT_ID)->changes;
+	restore_unlock(restore);
+	restore_caller(&self);
+	answer = ask_getattr(ask, FUSE_ROOT_ID, &self, &out);
+	err = answer < 0 ? answer : restore_lock(restore, ask);
+	if (err)
+		goto out;
+	/* A root that does not tell is no evidence. */
+	if (!answer)
+		nodes_attr(nodes, nodes_get(nodes, FUSE_ROOT_ID), &out.attr, changes);
+	restore->root_seen = ask->incarnation;
+	restore_unlock(restore);
+out:
+	restore_unclaim(restore, ask);
+	return err;
+}
+
 int restore_node(struct restore *restore, struct ask *ask, uint64_t nodeid)
 {
 	struct nodes *nodes = &restore->translate->nodes;
 	const struct node *node;
 	struct walk *walk;
-	bool current;
+	bool current, look;
 	int err;
 
 	err = restore_lock(restore, ask);
@@ -333,11 +382,15 @@ int restore_node(struct restore *restore, struct ask *ask, uint64_t nodeid)
 		return err;
 	node = nodes_get(nodes, nodeid);
 	current = node && nodes_current(nodes, node);
+	look = root_tells(restore, ask);
 	restore_unlock(restore);
 	if (!node)
 		return ESTALE;
 	if (current)
 		return 0;
+	err = look ? root_look(restore, ask) : 0;
+	if (err)
+		return err;
 	walk = calloc(1, sizeof(*walk));
 	if (!walk)
 		return -ENOMEM;

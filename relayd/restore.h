@@ -28,6 +28,7 @@ struct restore {
 	pthread_cond_t done; /* with translate->lock */
 	uint64_t busy[ASK_MAX]; /* each ask's nodeid; 0: none */
 	struct restore_doubt *doubts; /* a list, under translate->lock */
+	uint32_t root_seen; /* the incarnation that has been asked for the root's attributes, under translate->lock */
 };
 
 void restore_init(struct restore *restore, struct translate *translate);

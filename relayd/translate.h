@@ -64,6 +64,7 @@ struct translate {
 	struct translate_releases releases;
 	struct log_limit complaints;
 	uint32_t uid; /* relayd's own */
+	bool write_behind; /* the backend acknowledges writes that it does later */
 	/* New objects have had just the owner and mode that their creator asked for, as often as not. */
 	uint32_t makes_exact;
 	uint32_t makes_other;

@@ -177,8 +177,23 @@ static bool resumes(struct request *r)
 	return false;
 }
 
+/*
+ * What the backend had acknowledged and not done has died with it.  Said once, as the
+ * kernel does for a disk that fails: fsync(2).
+ */
+static bool writes_lost(struct request *r)
+{
+	if (!r->translate->write_behind || !(r->op->flags & RELAY_OP_SYNCS) || !r->handle ||
+	    !(r->handle->flags & HANDLE_UNFLUSHED))
+		return false;
+	r->handle->flags &= ~(uint32_t)HANDLE_UNFLUSHED;
+	return true;
+}
+
 static int request_outcome(struct request *r)
 {
+	if (writes_lost(r))
+		return -EIO;
 	if (is_answered(r))
 		return TRANSLATE_ANSWERED;
 	if (r->lost)

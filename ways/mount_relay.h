@@ -16,6 +16,7 @@ struct mount_relay_options {
 	char *lives;
 	char *socket;
 	bool shared_store;
+	bool write_behind;
 };
 
 /*
@@ -28,7 +29,7 @@ void mount_relay_options_deinit(struct mount_relay_options *options);
 /* relayd's command line. */
 struct mount_relay_command {
 	char *backend; /* owned */
-	char *argv[18];
+	char *argv[19];
 };
 
 /*

@@ -86,6 +86,10 @@ static int relay_option_take(struct mount_relay_options *options, const char *op
 		options->shared_store = true;
 		return 0;
 	}
+	if (strcmp(option, "write_behind") == 0) {
+		options->write_behind = true;
+		return 0;
+	}
 	for (i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
 		size_t n = strlen(values[i].name);
 
@@ -238,6 +242,8 @@ int mount_relay_command_make(struct mount_relay_command *command, const struct m
 	argument_add(command, &count, "--socket", options->socket);
 	if (options->shared_store)
 		command->argv[count++] = "--shared-store";
+	if (options->write_behind)
+		command->argv[count++] = "--write-behind";
 	return 0;
 }
 

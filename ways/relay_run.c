@@ -32,11 +32,12 @@ struct options {
 	const char *socket;
 	unsigned lives; /* 0: relayd's default */
 	bool shared_store;
+	bool write_behind;
 	char **argv;
 };
 
-static const char usage[] = "usage: relay-run [--name NAME] [-o OPTION,...] [--shared-store] [--lives N]\n"
-			    "                 [--socket PATH] COMMAND ARG...\n"
+static const char usage[] = "usage: relay-run [--name NAME] [-o OPTION,...] [--shared-store] [--write-behind]\n"
+			    "                 [--lives N] [--socket PATH] COMMAND ARG...\n"
 			    "\n"
 			    "Has relayd run a FUSE filesystem, which is given with its usual command line, and\n"
 			    "keep it mounted while its process comes and goes.\n"
@@ -45,6 +46,7 @@ static const char usage[] = "usage: relay-run [--name NAME] [-o OPTION,...] [--s
 			    "  -o, --options OPTION,...\n"
 			    "                         mount options, besides those that the command has\n"
 			    "      --shared-store     others write to the filesystem's store too\n"
+			    "      --write-behind     the program acknowledges writes that it does later\n"
 			    "      --lives N          answer EIO for a request that has killed N backends (3)\n"
 			    "      --socket PATH      the control socket of relayd ($RELAYD_SOCKET)\n"
 			    "  -h, --help             show this\n"
@@ -54,6 +56,7 @@ static const char usage[] = "usage: relay-run [--name NAME] [-o OPTION,...] [--s
 
 enum {
 	OPT_SHARED_STORE = 256,
+	OPT_WRITE_BEHIND,
 	OPT_LIVES,
 	OPT_SOCKET,
 };
@@ -62,6 +65,7 @@ static const struct option long_options[] = {
 	{"name", required_argument, NULL, 'n'},
 	{"options", required_argument, NULL, 'o'},
 	{"shared-store", no_argument, NULL, OPT_SHARED_STORE},
+	{"write-behind", no_argument, NULL, OPT_WRITE_BEHIND},
 	{"lives", required_argument, NULL, OPT_LIVES},
 	{"socket", required_argument, NULL, OPT_SOCKET},
 	{"help", no_argument, NULL, 'h'},
@@ -119,6 +123,9 @@ static void options_parse(struct options *options, int argc, char **argv)
 			break;
 		case OPT_SHARED_STORE:
 			options->shared_store = true;
+			break;
+		case OPT_WRITE_BEHIND:
+			options->write_behind = true;
 			break;
 		case OPT_LIVES:
 			options->lives = number_parse(optarg);
@@ -204,7 +211,8 @@ static void run(const struct options *options)
 	if (fds[1] < 0)
 		die(EXIT_FAILED, "the working directory: %s", strerror(errno));
 	body = relay_internal_ctl_command(client, RELAY_CTL_RUN, sizeof(*body));
-	body->flags = htole32(options->shared_store ? RELAY_CTL_MOUNT_SHARED_STORE : 0);
+	body->flags = htole32((options->shared_store ? RELAY_CTL_MOUNT_SHARED_STORE : 0) |
+			      (options->write_behind ? RELAY_CTL_MOUNT_WRITE_BEHIND : 0));
 	body->lives = htole32(options->lives);
 	relay_internal_ctl_put(&client->frame, &body->name, options->name);
 	relay_internal_ctl_put(&client->frame, &body->options, options->options);

@@ -91,6 +91,7 @@ struct relay_ctl_hello_reply {
 
 enum relay_ctl_mount_flags {
 	RELAY_CTL_MOUNT_SHARED_STORE = 1 << 0,
+	RELAY_CTL_MOUNT_WRITE_BEHIND = 1 << 1,
 };
 
 /* How the backend's program is to come by its channel. */

@@ -60,6 +60,7 @@ enum relay_op_flags {
 	RELAY_OP_CLOSES = 1 << 12,  /* the end of the open file that it names */
 	RELAY_OP_WRITES = 1 << 13,  /* changes the size or the times of its nodes */
 	RELAY_OP_LOCKS = 1 << 14,   /* its answer depends on the locks that are set */
+	RELAY_OP_SYNCS = 1 << 15,   /* its success says that what was written is stored */
 };
 
 /*
@@ -134,7 +135,8 @@ struct relay_op {
 	X(STATFS, statfs, NONE, 0, FIXED, sizeof(struct fuse_statfs_out), 0, REPEAT, 0, RELAY_NO_IDS)		\
 	X(RELEASE, release, IN, sizeof(struct fuse_release_in), FIXED, 0, 0, REPEAT,				\
 	  RELAY_OP_UNWAITED | RELAY_OP_CLOSES, RELAY_FH(fuse_release_in))					\
-	X(FSYNC, fsync, IN, sizeof(struct fuse_fsync_in), FIXED, 0, 0, REPEAT, 0, RELAY_FH(fuse_fsync_in))	\
+	X(FSYNC, fsync, IN, sizeof(struct fuse_fsync_in), FIXED, 0, 0, REPEAT, RELAY_OP_SYNCS,			\
+	  RELAY_FH(fuse_fsync_in))										\
 	X(SETXATTR, setxattr, IN_NAME_DATA, FUSE_COMPAT_SETXATTR_IN_SIZE, FIXED, 0, 0, PRESTATE, 0,		\
 	  RELAY_NO_IDS)												\
 	X(GETXATTR, getxattr, IN_NAME, sizeof(struct fuse_getxattr_in), XATTR, 0,				\
@@ -142,8 +144,8 @@ struct relay_op {
 	X(LISTXATTR, listxattr, IN, sizeof(struct fuse_getxattr_in), XATTR, 0,					\
 	  offsetof(struct fuse_getxattr_in, size), REPEAT, 0, RELAY_NO_IDS)					\
 	X(REMOVEXATTR, removexattr, NAME, 0, FIXED, 0, 0, PRESTATE, 0, RELAY_NO_IDS)				\
-	X(FLUSH, flush, IN, sizeof(struct fuse_flush_in), FIXED, 0, 0, REPEAT, RELAY_OP_FORCED,			\
-	  RELAY_FH(fuse_flush_in))										\
+	X(FLUSH, flush, IN, sizeof(struct fuse_flush_in), FIXED, 0, 0, REPEAT,					\
+	  RELAY_OP_FORCED | RELAY_OP_SYNCS, RELAY_FH(fuse_flush_in))						\
 	X(OPENDIR, opendir, IN, sizeof(struct fuse_open_in), FIXED, sizeof(struct fuse_open_out), 0, REPEAT,	\
 	  RELAY_OP_OPENS | RELAY_OP_OPENS_DIR, RELAY_NO_IDS)							\
 	X(READDIR, readdir, IN, sizeof(struct fuse_read_in), SIZED, 0, offsetof(struct fuse_read_in, size),	\

@@ -165,6 +165,24 @@ Test(restore, numbers_that_change)
 	found(STORE_NUMBERS_CHANGING);
 }
 
+Test(restore, the_root_tells_that_numbers_change_before_a_file_is_judged_by_its_own)
+{
+	const struct fuse_getattr_in in = {0};
+	struct rig_request request;
+	uint64_t file;
+
+	rig.store.numbers = STORE_NUMBERS_CHANGING;
+	make("", "open", S_IFREG | 0644, 100);
+	rig_build(&rig, &request, FUSE_GETATTR, FUSE_ROOT_ID, &in, sizeof(in), NULL, NULL);
+	cr_assert_eq(rig_serve(&rig, &request), 0);
+	file = rig_path(&rig, "open");
+	/* Its size and times say nothing while it may be written to. */
+	cr_assert(rig_open(&rig, file, O_RDWR, false));
+	rig_restart(&rig);
+	cr_expect_eq(restore(file), 0);
+	rig_check_counts(&rig);
+}
+
 Test(restore, another_name_is_tried)
 {
 	uint32_t inode = store_path(&rig.store, "d/sub/file");

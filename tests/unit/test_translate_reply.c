@@ -313,6 +313,45 @@ Test(translate_reply, what_was_written_is_known_until_it_is_flushed)
 	cr_expect_eq(written(), 7);
 }
 
+/* FSYNC or FLUSH in the next life, when the file is open again. */
+static int sync_in_next_life(uint32_t opcode)
+{
+	const struct fuse_fsync_in in = {.fh = file_fh};
+
+	translate_rig_request(&rig, opcode, file, &in, sizeof(in), NULL, NULL);
+	return translate_rig_send(&rig);
+}
+
+static void next_life(void)
+{
+	translate_rig_restart(&rig);
+	cr_assert_eq(translate_rig_lookup(&rig, FUSE_ROOT_ID, "dir", DIR_ID, S_IFDIR | 0755), dir);
+	cr_assert_eq(translate_rig_lookup(&rig, dir, "file", FILE_ID, S_IFREG | 0644), file);
+	handles_reopened(&rig.translate.handles, handles_get(&rig.translate.handles, file_fh), 77);
+}
+
+Test(translate_reply, writes_that_may_have_died_with_their_backend_are_told_of_once)
+{
+	rig.translate.write_behind = true;
+	write_some(100);
+	next_life();
+	cr_expect_eq(sync_in_next_life(FUSE_FSYNC), -EIO);
+	cr_expect_eq(sync_in_next_life(FUSE_FSYNC), TRANSLATE_READY);
+	write_some(100);
+	next_life();
+	cr_expect_eq(sync_in_next_life(FUSE_FLUSH), -EIO, "close(2) tells of it, too");
+	/* Nothing was written since. */
+	next_life();
+	cr_expect_eq(sync_in_next_life(FUSE_FSYNC), TRANSLATE_READY);
+}
+
+Test(translate_reply, writes_are_done_when_they_are_acknowledged_unless_said_otherwise)
+{
+	write_some(100);
+	next_life();
+	cr_expect_eq(sync_in_next_life(FUSE_FSYNC), TRANSLATE_READY);
+}
+
 Test(translate_reply, a_poll_that_waits_is_remembered)
 {
 	struct fuse_poll_in in = {.fh = file_fh, .kh = 99};
