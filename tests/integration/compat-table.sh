@@ -299,7 +299,6 @@ fs_liar()
 {
 	mkdir "$work/store"
 	store=$work/store
-	command="$top_builddir/tests/backends/liar --collide --reuse --ino=random --cookies=shuffle --hardlinks=distinct --threads=4 $store {mountfd}"
-	# Which of its names are of one file, nobody could tell.
-	traits='nocount'
+	command="$top_builddir/tests/backends/liar --collide --reuse --ino=true --cookies=shuffle --hardlinks=distinct --threads=4 $store {mountfd}"
+	traits=''
 }
