@@ -132,6 +132,8 @@ static struct relayd relayd;
 static char reference_dir[128]; /* the store of the mount without relayd, which is beside it */
 static char reference_mnt[128];
 static char plain_dir[128];
+static pid_t reference_pid;
+static pid_t owner; /* of it: atexit() runs in forked children too */
 static int plan_fd;
 static unsigned cell_number;
 static unsigned inexact_cells;
@@ -384,17 +386,17 @@ static void list_run(const struct backend *backend, const struct matrix_scenario
 
 /* ---- a backend -------------------------------------------------------------- */
 
-/* The same filesystem without relayd, on reference_mnt; returns its process. */
-static pid_t reference_start(const struct backend *backend, const char *program, const char *options)
+/* The same filesystem without relayd, on reference_mnt. */
+static void reference_start(const struct backend *backend, const char *program, const char *options)
 {
 	char command[PATH_MAX * 2];
-	pid_t pid = fork();
 	struct stat mounted;
 	struct stat below;
 
-	if (pid < 0 || stat(relayd.dir, &below) < 0)
+	reference_pid = fork();
+	if (reference_pid < 0 || stat(relayd.dir, &below) < 0)
 		check_abort("fork: %s", strerror(errno));
-	if (pid == 0) {
+	if (reference_pid == 0) {
 		snprintf(command, sizeof(command), "exec %s %s %s %s", program, backend->direct, options,
 			 reference_mnt);
 		execl("/bin/sh", "sh", "-c", command, (char *)NULL);
@@ -402,30 +404,37 @@ static pid_t reference_start(const struct backend *backend, const char *program,
 	}
 	for (uint64_t end = check_now_ms() + 10000; check_now_ms() < end;)
 		if (stat(reference_mnt, &mounted) == 0 && mounted.st_dev != below.st_dev)
-			return pid;
+			return;
 	check_abort("%s does not mount", program);
 }
 
-static void reference_stop(pid_t pid)
+/* Also when the test ends early. */
+static void reference_stop(void)
 {
 	int status;
 
+	if (!reference_pid || getpid() != owner)
+		return;
 	umount2(reference_mnt, MNT_DETACH);
-	waitpid(pid, &status, 0);
+	waitpid(reference_pid, &status, 0);
+	reference_pid = 0;
 }
 
 static void backend_run(const struct backend *backend, const char *only, bool full)
 {
 	const char *const extra[] = {"-o", "allow_other,suid,dev,default_permissions", NULL};
+	static bool registered;
 	const char *program = backend->ours ? relayd_program("tests/backends/liar") : peer_program(backend->name);
 	const struct matrix_scenario *const lists[] = {matrix_names, matrix_data, matrix_meta, matrix_locks};
 	char command[PATH_MAX * 3];
 	char options[PATH_MAX];
 	char path[128];
 	bool good;
-	pid_t pid;
 
 	relayd_init(&relayd);
+	/* Before what relayd_init() has for the end, which removes the directory. */
+	if (!registered && atexit(reference_stop) == 0)
+		registered = true;
 	snprintf(reference_dir, sizeof(reference_dir), "%s/reference", relayd.dir);
 	snprintf(reference_mnt, sizeof(reference_mnt), "%s/reference-mnt", relayd.dir);
 	snprintf(plain_dir, sizeof(plain_dir), "%s/plain", relayd.dir);
@@ -435,7 +444,7 @@ static void backend_run(const struct backend *backend, const char *only, bool fu
 	    mkdir(plain_dir, 0755) < 0)
 		check_abort("%s: %s", relayd.dir, strerror(errno));
 	snprintf(options, sizeof(options), backend->options, reference_dir);
-	pid = reference_start(backend, program, options);
+	reference_start(backend, program, options);
 
 	setenv("RELAY_CRASH_FILE", path, 1);
 	snprintf(options, sizeof(options), backend->options, relayd.store);
@@ -455,7 +464,7 @@ static void backend_run(const struct backend *backend, const char *only, bool fu
 	good = matrix_table_end();
 	printf("%u of them in the way that is documented (x)\n", inexact_cells);
 	check(good, "%s: each death leaves what the application would have seen without it", backend->name);
-	reference_stop(pid);
+	reference_stop();
 	close(plan_fd);
 	check(relayd_stop(&relayd), "%s: relayd ends in order and leaves nothing behind", backend->name);
 }
@@ -475,6 +484,7 @@ int main(int argc, char **argv)
 			wanted = argv[i];
 	check_requires_fuse();
 	umask(022);
+	owner = getpid();
 	for (unsigned i = 0; i < sizeof(backends) / sizeof(backends[0]); i++)
 		if (!wanted || strcmp(wanted, backends[i].name) == 0)
 			backend_run(&backends[i], only, full);
