@@ -29,6 +29,7 @@ static void teardown(void)
 {
 	if (built)
 		supervisor_rig_deinit(&rig);
+	built = false;
 }
 
 TestSuite(supervisor, .fini = teardown, .timeout = 60);
@@ -278,6 +279,7 @@ static void begin_placed(const char *line)
 	s->way = &way;
 }
 
+/* Before the suite's own: the supervisor uses the way. */
 static void placed_teardown(void)
 {
 	teardown();
