@@ -157,8 +157,7 @@ static bool asks_first(struct dispatch *dispatch, uint32_t slot)
 
 	if (r->delivered ? redo_special(request, r->size) : redo_looks_before(request, r->size))
 		return true;
-	return relay_op_get(r->opcode)->flags & RELAY_OP_RENAMES &&
-	       restore_loses(&dispatch->repair.restore, request, r->size);
+	return restore_first(&dispatch->repair.restore, request, r->size);
 }
 
 static int send_translated(struct dispatch *dispatch, uint32_t slot, int flags)

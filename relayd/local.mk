@@ -86,6 +86,7 @@ relayd_librelayd_la_SOURCES = \
 	relayd/restore_doubt.c \
 	relayd/restore_handle.c \
 	relayd/restore_locks.c \
+	relayd/restore_look.c \
 	relayd/restore_parts.h \
 	relayd/session.c \
 	relayd/session.h \

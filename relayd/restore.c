@@ -168,15 +168,6 @@ static void walk_pop(struct walk *walk, bool found)
 		walk_top(walk)->tried++;
 }
 
-/*
- * Whether the inode number tells for certain which of the two files of a RENAME it is:
- * in a backend that has been seen to keep them.
- */
-static bool numbers_tell(const struct nodes *nodes, const struct node *node)
-{
-	return node->identity.ino_true && nodes->evidence.kept > nodes->evidence.changed;
-}
-
 /* What comes next for the top of the walk.  Returns an enum choice, or -EAGAIN.  With the lock held. */
 static int walk_choose(const struct restore *restore, struct walk *walk)
 {
@@ -207,7 +198,7 @@ static int walk_choose(const struct restore *restore, struct walk *walk)
 	walk->name[link->length] = '\0';
 	walk->length = link->length;
 	walk->parent_id = parent->backend_id;
-	if (!numbers_tell(nodes, node) && restore_doubtful(restore, walk->parent, walk->name, walk->length))
+	if (!restore_numbers_tell(nodes, node) && restore_doubtful(restore, walk->parent, walk->name, walk->length))
 		return -EAGAIN;
 	return CHOICE_LOOKUP;
 }
@@ -320,55 +311,6 @@ static int walk_step(struct restore *restore, struct ask *ask, struct walk *walk
 	}
 }
 
-/* Whether it is still open if inode numbers last in this backend, and the root can tell.  With the lock held. */
-static bool root_tells(const struct restore *restore, const struct ask *ask)
-{
-	const struct nodes *nodes = &restore->translate->nodes;
-	const struct identity *root = &nodes_get(nodes, FUSE_ROOT_ID)->identity;
-
-	return restore->root_seen != ask->incarnation && root->mode && root->ino_true &&
-	       nodes->evidence.kept <= nodes->evidence.changed;
-}
-
-/*
- * Once in a life, before anything is compared: the root is surely the same file, so its
- * inode number tells whether numbers last.
- */
-static int root_look(struct restore *restore, struct ask *ask)
-{
-	struct nodes *nodes = &restore->translate->nodes;
-	struct fuse_in_header self;
-	struct fuse_attr_out out;
-	uint32_t changes;
-	int err, answer;
-
-	err = restore_claim(restore, ask, FUSE_ROOT_ID);
-	if (err)
-		return err;
-	err = restore_lock(restore, ask);
-	if (err)
-		goto out;
-	if (!root_tells(restore, ask)) {
-		restore_unlock(restore);
-		goto out;
-	}
-	changes = nodes_get(nodes, FUSE_ROOT_ID)->changes;
-	restore_unlock(restore);
-	restore_caller(&self);
-	answer = ask_getattr(ask, FUSE_ROOT_ID, &self, &out);
-	err = answer < 0 ? answer : restore_lock(restore, ask);
-	if (err)
-		goto out;
-	/* A root that does not tell is no evidence. */
-	if (!answer)
-		nodes_attr(nodes, nodes_get(nodes, FUSE_ROOT_ID), &out.attr, changes);
-	restore->root_seen = ask->incarnation;
-	restore_unlock(restore);
-out:
-	restore_unclaim(restore, ask);
-	return err;
-}
-
 int restore_node(struct restore *restore, struct ask *ask, uint64_t nodeid)
 {
 	struct nodes *nodes = &restore->translate->nodes;
@@ -382,13 +324,13 @@ int restore_node(struct restore *restore, struct ask *ask, uint64_t nodeid)
 		return err;
 	node = nodes_get(nodes, nodeid);
 	current = node && nodes_current(nodes, node);
-	look = root_tells(restore, ask);
+	look = restore_root_tells(restore, ask);
 	restore_unlock(restore);
 	if (!node)
 		return ESTALE;
 	if (current)
 		return 0;
-	err = look ? root_look(restore, ask) : 0;
+	err = look ? restore_root_look(restore, ask) : 0;
 	if (err)
 		return err;
 	walk = calloc(1, sizeof(*walk));
@@ -477,20 +419,26 @@ static int restore_loser(struct restore *restore, struct ask *ask, const void *r
 	return nodeid ? restore_opens(restore, ask, nodeid) : 0;
 }
 
-bool restore_loses(struct restore *restore, const void *request, uint32_t size)
+static bool loses(const struct restore *restore, const void *request, uint32_t size)
+{
+	const struct node *node = loser_of(restore, request, size);
+
+	return node && restore_open_stale(restore, node, NULL, 0) > 0;
+}
+
+bool restore_first(struct restore *restore, const void *request, uint32_t size)
 {
 	const struct fuse_in_header *header = request;
 	const struct relay_op *op = relay_op_get(header->opcode);
-	const struct node *node;
-	bool loses;
+	bool first;
 
-	if (!op || !(op->flags & RELAY_OP_RENAMES))
+	if (!op || !(op->flags & (RELAY_OP_RENAMES | RELAY_OP_OPENS)))
 		return false;
 	pthread_mutex_lock(&restore->translate->lock);
-	node = loser_of(restore, request, size);
-	loses = node && restore_open_stale(restore, node, NULL, 0) > 0;
+	first = op->flags & RELAY_OP_RENAMES ? loses(restore, request, size)
+					     : restore_blind(restore, request);
 	pthread_mutex_unlock(&restore->translate->lock);
-	return loses;
+	return first;
 }
 
 /* What is done to an open file when it is given up: of one that is lost there is nothing to give up. */
@@ -529,5 +477,7 @@ int restore_request(struct restore *restore, struct ask *ask, const void *reques
 		err = restore_locks(restore, ask, header->nodeid);
 	if (!err && op->flags & RELAY_OP_RENAMES)
 		err = restore_loser(restore, ask, request, size);
+	if (!err && op->flags & RELAY_OP_OPENS)
+		err = restore_look(restore, ask, request);
 	return err;
 }

@@ -41,10 +41,11 @@ void restore_deinit(struct restore *restore);
 int restore_request(struct restore *restore, struct ask *ask, const void *request, uint32_t size);
 
 /*
- * The request takes a name from an inode with open files of an earlier incarnation: it is
- * to be restored for before it is sent, though all its ids may be current.  Takes the lock.
+ * Whether restore_request() is needed though all ids may be current: the request takes a
+ * name from an inode with open files of an earlier incarnation, or opens a file of which
+ * nothing is known by which it could be known again.  Takes the lock.
  */
-bool restore_loses(struct restore *restore, const void *request, uint32_t size);
+bool restore_first(struct restore *restore, const void *request, uint32_t size);
 
 /* One node, by its kernel's nodeid, or one handle. */
 int restore_node(struct restore *restore, struct ask *ask, uint64_t nodeid);
