@@ -153,6 +153,18 @@ static int flag_options(const struct ctl_attach_args *args, FILE *out, char *why
 	return 0;
 }
 
+/* Names may have any characters: a backslash keeps what would end the option (mountopts.h). */
+static void option_print(FILE *out, const char *name, const char *value)
+{
+	fprintf(out, "%s=", name);
+	for (; *value; value++) {
+		if (*value == ',' || *value == '\\')
+			fputc('\\', out);
+		fputc(*value, out);
+	}
+	fputc(',', out);
+}
+
 int ctl_attach_options(const struct ctl_attach_args *args, char **options, gid_t *gid, char *why, size_t why_size)
 {
 	size_t size;
@@ -164,10 +176,6 @@ int ctl_attach_options(const struct ctl_attach_args *args, char **options, gid_t
 		snprintf(why, why_size, "relay_mount: type '%s' is not fuse", args->type);
 		return -ENODEV;
 	}
-	if (strchr(args->source, ',') || strchr(args->type, ',')) {
-		snprintf(why, why_size, "relay_mount: a comma in the source or the type");
-		return -EINVAL;
-	}
 	out = open_memstream(options, &size);
 	if (!out)
 		return -ENOMEM;
@@ -175,9 +183,9 @@ int ctl_attach_options(const struct ctl_attach_args *args, char **options, gid_t
 	if (!err)
 		err = data_options(args, out, gid, why, why_size);
 	if (*args->source)
-		fprintf(out, "fsname=%s,", args->source);
+		option_print(out, "fsname", args->source);
 	if (args->type[4])
-		fprintf(out, "subtype=%s,", args->type + 5);
+		option_print(out, "subtype", args->type + 5);
 	if (fclose(out) != 0 && !err)
 		err = -ENOMEM;
 	/* The last comma is harmless: an empty option is none. */
@@ -192,11 +200,13 @@ int ctl_attach_options(const struct ctl_attach_args *args, char **options, gid_t
 static bool list_has(const char *list, const char *word)
 {
 	size_t n = strlen(word);
-	const char *at;
 
-	for (at = list; (at = strstr(at, word)) != NULL; at += n) {
-		if ((at == list || at[-1] == ',') && (at[n] == ',' || !at[n]))
+	while (*list) {
+		if (strncmp(list, word, n) == 0 && (list[n] == ',' || !list[n]))
 			return true;
+		while (*list && *list != ',')
+			list += list[0] == '\\' && list[1] ? 2 : 1;
+		list += *list == ',';
 	}
 	return false;
 }

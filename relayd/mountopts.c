@@ -133,6 +133,21 @@ static int option_take(struct mountopts *opts, const char *option, int may_suid,
 	return list_append(&opts->helper, option);
 }
 
+/* Cuts off the first option of a list, at a comma without a backslash before it, and takes backslashes out. */
+static char *option_cut(char **list)
+{
+	char *start = *list, *to = start, *from = start;
+
+	while (*from && *from != ',') {
+		if (*from == '\\' && from[1])
+			from++;
+		*to++ = *from++;
+	}
+	*list = *from ? from + 1 : NULL;
+	*to = '\0';
+	return start;
+}
+
 int mountopts_parse(struct mountopts *opts, const char *list, int may_suid, char *why, size_t why_size)
 {
 	char *copy, *rest, *option;
@@ -142,9 +157,11 @@ int mountopts_parse(struct mountopts *opts, const char *list, int may_suid, char
 	copy = strdup(list ? list : "");
 	if (!copy || !opts->kernel || !opts->helper)
 		err = -ENOMEM;
-	for (rest = copy; !err && (option = strsep(&rest, ",")) != NULL;)
+	for (rest = copy; !err && rest;) {
+		option = option_cut(&rest);
 		if (*option)
 			err = option_take(opts, option, may_suid, why, why_size);
+	}
 	free(copy);
 	if (err) {
 		if (err == -ENOMEM)

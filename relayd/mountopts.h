@@ -15,8 +15,9 @@ struct mountopts {
 };
 
 /*
- * Parses a comma-separated list (NULL: empty).  nosuid and nodev are set unless
- * `suid` or `dev` is given, as libfuse does; `may_suid` says who may give them.
+ * Parses a comma-separated list (NULL: empty), in which a backslash takes what follows it
+ * as it is.  nosuid and nodev are set unless `suid` or `dev` is given, as libfuse does;
+ * `may_suid` says who may give them.
  *
  * Returns 0, -EINVAL for an option that is unknown or relayd's own business,
  * -EPERM for one that this user may not give (both with a sentence in why), or

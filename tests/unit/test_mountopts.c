@@ -100,3 +100,12 @@ Test(mountopts, others_are_refused_by_name)
 		cr_expect_null(opts.kernel);
 	}
 }
+
+Test(mountopts, a_backslash_takes_the_next_character_as_it_is)
+{
+	cr_assert_eq(parse("fsname=host:/a\\,b\\\\c,ro,subtype=x\\", 0), 0, "%s", why);
+	cr_expect_str_eq(opts.fsname, "host:/a,b\\c");
+	cr_expect_str_eq(opts.subtype, "x\\");
+	cr_expect(opts.flags & MS_RDONLY);
+	mountopts_deinit(&opts);
+}
