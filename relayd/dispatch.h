@@ -124,6 +124,7 @@ struct dispatch {
 	pthread_t reader;
 	pthread_t replier;
 	_Atomic bool reader_ended;
+	_Atomic bool unplugged; /* the kernel's end of the session is gone, whatever the reader waits for */
 	bool running;
 
 	/* Open: requests go to the channel.  Opened under `lock`, shut without it. */
@@ -219,6 +220,7 @@ int dispatch_gate_open(struct dispatch *dispatch, bool *waited);
 /*
  * Answers EINTR for callers that are dying, so that they end though no backend is
  * there; and for the backend's own, which has to end before there can be another.  Only while the gate is shut.
+ * And has the reader find out that the mount has ended, if that waits for the gate.
  */
 void dispatch_sweep(struct dispatch *dispatch);
 

@@ -47,7 +47,7 @@ static void full_log(struct dispatch *dispatch)
 		    dispatch->journal->map.large);
 }
 
-/* Waits for a large slot.  Returns false when the threads are to end. */
+/* Waits for a large slot.  Returns false when the threads are to end, or there is none for what will not come. */
 static bool slot_claim(struct dispatch *dispatch, uint32_t *slot)
 {
 	uint32_t large = dispatch->journal->map.large;
@@ -58,7 +58,7 @@ static bool slot_claim(struct dispatch *dispatch, uint32_t *slot)
 		pthread_mutex_lock(&dispatch->free_lock);
 		/* Set before the second look: who frees a slot after that look sees it. */
 		atomic_store(&dispatch->starving, true);
-		while (!(found = slot_find_idle(dispatch, 0, large, slot)) && !dispatch->stop)
+		while (!(found = slot_find_idle(dispatch, 0, large, slot)) && !dispatch->stop && !dispatch->unplugged)
 			pthread_cond_wait(&dispatch->freed, &dispatch->free_lock);
 		atomic_store(&dispatch->starving, false);
 		pthread_mutex_unlock(&dispatch->free_lock);
@@ -138,7 +138,8 @@ static void request_pass(struct dispatch *dispatch, uint32_t slot)
 	pthread_mutex_lock(&dispatch->lock);
 	atomic_store(&r->state, INFLIGHT_WAITING);
 	/* What nobody waits for holds nobody up, and what comes behind it may have to be answered. */
-	while (!dispatch->gate && !dispatch->stop && !r->unwaited && atomic_load(&r->state) == INFLIGHT_WAITING)
+	while (!dispatch->gate && !dispatch->stop && !dispatch->unplugged && !r->unwaited &&
+	       atomic_load(&r->state) == INFLIGHT_WAITING)
 		pthread_cond_wait(&dispatch->changed, &dispatch->lock);
 	if (dispatch->gate && atomic_load(&r->state) == INFLIGHT_WAITING)
 		dispatch_send(dispatch, slot, 0);
@@ -195,12 +196,8 @@ static void init_take(struct dispatch *dispatch, uint32_t slot, uint32_t size)
 		log_error("%s: the kernel's INIT is not one that relayd understands", dispatch->name);
 		return;
 	}
+	/* Nothing else comes before it is answered, but the end: who unmounts does not wait for a backend. */
 	dispatch_event(dispatch, DISPATCH_KERNEL_INIT);
-	/* Nothing else comes before it is answered; and afterwards the gate opens. */
-	pthread_mutex_lock(&dispatch->lock);
-	while (!dispatch->gate && !dispatch->stop)
-		pthread_cond_wait(&dispatch->changed, &dispatch->lock);
-	pthread_mutex_unlock(&dispatch->lock);
 }
 
 /*
@@ -284,8 +281,9 @@ void *dispatch_reader(void *arg)
 {
 	struct dispatch *dispatch = arg;
 	uint32_t slot;
+	bool told = false;
 
-	while (slot_claim(dispatch, &slot)) {
+	while (!told && slot_claim(dispatch, &slot)) {
 		void *buffer = journal_request(dispatch->journal, slot);
 		uint32_t capacity = journal_request_capacity(dispatch->journal, slot);
 		ssize_t n;
@@ -296,15 +294,17 @@ void *dispatch_reader(void *arg)
 		if (n <= 0) {
 			if (n < 0 && errno != ENODEV && !dispatch->stop)
 				log_error("%s: reading from /dev/fuse: %s", dispatch->name, strerror(errno));
-			/* Now: an unmounted one is out of sight before its connection ends. */
-			dispatch->session->aborted = session_mounted(dispatch->session);
 			dispatch_free(dispatch, slot);
-			break;
+			told = true;
+			continue;
 		}
 		request_take(dispatch, slot, (uint32_t)n);
 		if (atomic_load_explicit(&dispatch->forgetting, memory_order_relaxed))
 			dispatch_forgets_send(dispatch);
 	}
+	/* Now: an unmounted one is out of sight before its connection ends. */
+	if (told || dispatch->unplugged)
+		dispatch->session->aborted = session_mounted(dispatch->session);
 	atomic_store(&dispatch->reader_ended, true);
 	dispatch_event(dispatch, DISPATCH_KERNEL_GONE);
 	return NULL;

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -304,8 +305,22 @@ int dispatch_gate_open(struct dispatch *dispatch, bool *waited)
 	return err;
 }
 
+/* The reader learns of the end by read(), but not while it waits with a request, or for a slot. */
+static void device_look(struct dispatch *dispatch)
+{
+	struct pollfd poller = {.fd = dispatch->session->fd};
+
+	if (atomic_load(&dispatch->unplugged) || poll(&poller, 1, 0) <= 0 || !(poller.revents & (POLLERR | POLLHUP)))
+		return;
+	pthread_mutex_lock(&dispatch->free_lock);
+	atomic_store(&dispatch->unplugged, true);
+	pthread_cond_signal(&dispatch->freed);
+	pthread_mutex_unlock(&dispatch->free_lock);
+}
+
 void dispatch_sweep(struct dispatch *dispatch)
 {
+	device_look(dispatch);
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
 		abandon_dying(dispatch, slot);
 	/*

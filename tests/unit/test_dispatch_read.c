@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "lib/dispatch_rig.h"
 
@@ -349,4 +350,39 @@ Test(dispatch_read, it_ends_with_a_full_journal_and_with_a_request_that_waits)
 	cr_assert(rig_inflight(&rig, RIG_LARGE));
 	cr_assert(rig_backend_die(&rig, false));
 	/* teardown() ends the threads. */
+}
+
+Test(dispatch_read, the_kernels_end_is_told_before_init_is_answered)
+{
+	cr_assert(rig_kernel_init(&rig));
+	fake_kernel_end(&rig.kernel);
+	cr_expect(rig_wait(&rig, DISPATCH_KERNEL_GONE));
+}
+
+static void kernel_goes_while_the_reader_waits(void)
+{
+	shutdown(rig.kernel.fd, SHUT_RDWR);
+	dispatch_sweep(&rig.dispatch);
+	cr_expect(rig_wait(&rig, DISPATCH_KERNEL_GONE));
+}
+
+Test(dispatch_read, the_kernels_end_is_told_while_a_request_waits)
+{
+	serve(false);
+	cr_assert(rig_backend_die(&rig, false));
+	fake_kernel_lookup(&rig.kernel, "x");
+	cr_assert(rig_inflight(&rig, 1));
+	dispatch_sweep(&rig.dispatch);
+	cr_expect_not(atomic_load(&rig.dispatch.unplugged));
+	kernel_goes_while_the_reader_waits();
+}
+
+Test(dispatch_read, the_kernels_end_is_told_while_the_journal_is_full)
+{
+	serve(false);
+	for (unsigned i = 0; i < RIG_LARGE; i++)
+		fake_kernel_lookup(&rig.kernel, "x");
+	cr_assert(rig_inflight(&rig, RIG_LARGE));
+	cr_assert(rig_backend_die(&rig, false));
+	kernel_goes_while_the_reader_waits();
 }
