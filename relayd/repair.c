@@ -125,9 +125,9 @@ static int chores_do(struct repair_worker *worker)
 {
 	struct repair *repair = worker->repair;
 	uint32_t number = 1;
-	bool again = false;
 	uint64_t nodeid;
 	int err = restore_modes(&repair->restore, &worker->ask);
+	bool again = err == -EAGAIN;
 
 	while ((err >= 0 || err == -EAGAIN) && (nodeid = lock_next(&repair->dispatch->translate, &number)) != 0) {
 		err = restore_locks(&repair->restore, &worker->ask, nodeid);
@@ -180,6 +180,20 @@ static void slot_give_up(struct repair_worker *worker)
 	pthread_mutex_lock(&repair->lock);
 }
 
+/*
+ * The slot was sent or answered before this thread is through with it, and so may be
+ * another request's, which was given to the pool: channel_gone() has left it to us.
+ */
+static void slot_leave(struct repair_worker *worker)
+{
+	struct repair *repair = worker->repair;
+	uint32_t again = INFLIGHT_REPAIR;
+
+	worker->has_slot = false;
+	if (!repair->open)
+		atomic_compare_exchange_strong(&slot_of(repair, worker->slot)->state, &again, INFLIGHT_WAITING);
+}
+
 /* What the job has come to, with the lock held. */
 static void job_end(struct repair_worker *worker, enum job job, int result, uint32_t seen)
 {
@@ -192,7 +206,8 @@ static void job_end(struct repair_worker *worker, enum job job, int result, uint
 		atomic_store(&slot_of(repair, worker->slot)->state, INFLIGHT_WAITING);
 	else if (job == JOB_SLOT && result && !slot_park(worker, seen))
 		slot_give_up(worker);
-	worker->has_slot = false;
+	if (job == JOB_SLOT)
+		slot_leave(worker);
 	worker->busy = false;
 	pthread_cond_broadcast(&repair->changed);
 }

@@ -6,9 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "lib/foreign.h"
 
@@ -378,6 +382,108 @@ Test(repair, a_death_leaves_no_doubt_and_nothing_parked)
 	both_answered(rename, attr);
 }
 
+/* ---- a thread that is late ----------------------------------------------- */
+
+/* The thread that sends a repaired request, stopped after that for as long as the test likes. */
+static struct late {
+	_Atomic bool armed;
+	sem_t sent, goes, stopped, ends;
+} late;
+
+static bool is_worker(pthread_t thread)
+{
+	for (unsigned i = 0; i < ASK_MAX; i++)
+		if (dispatch->repair.workers[i].started && pthread_equal(dispatch->repair.workers[i].thread, thread))
+			return true;
+	return false;
+}
+
+/* In the place of the C library's. */
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	ssize_t n = syscall(SYS_sendmsg, fd, message, flags);
+
+	if (atomic_load(&late.armed) && is_worker(pthread_self())) {
+		atomic_store(&late.armed, false);
+		sem_post(&late.sent);
+		sem_wait(&late.goes);
+	}
+	return n;
+}
+
+static void on_stop(int number)
+{
+	(void)number;
+	sem_post(&late.stopped);
+	sem_wait(&late.ends);
+}
+
+static void late_arm(void)
+{
+	sem_init(&late.sent, 0, 0);
+	sem_init(&late.goes, 0, 0);
+	sem_init(&late.stopped, 0, 0);
+	sem_init(&late.ends, 0, 0);
+	signal(SIGUSR1, on_stop);
+	atomic_store(&late.armed, true);
+}
+
+/* After it has sent its request, and before it has noted that it is done with it.  Returns the request's slot. */
+static uint32_t late_stop(void)
+{
+	struct repair *repair = &dispatch->repair;
+	uint32_t slot = UINT32_MAX;
+
+	sem_wait(&late.sent);
+	pthread_mutex_lock(&repair->lock);
+	sem_post(&late.goes);
+	/* It has this until it is past the send. */
+	pthread_mutex_lock(&dispatch->lock);
+	pthread_mutex_unlock(&dispatch->lock);
+	for (unsigned i = 0; i < ASK_MAX; i++) {
+		if (!repair->workers[i].has_slot)
+			continue;
+		slot = repair->workers[i].slot;
+		pthread_kill(repair->workers[i].thread, SIGUSR1);
+		sem_wait(&late.stopped);
+	}
+	pthread_mutex_unlock(&repair->lock);
+	return slot;
+}
+
+Test(repair, a_slot_that_is_another_requests_already_is_not_lost_at_the_end)
+{
+	uint64_t y = foreign_lookup(&foreign, "y"), first, second, third;
+	struct fake_packet lookup, packet;
+	_Atomic uint32_t *state;
+
+	die_and_restart(false);
+	late_arm();
+	first = getattr(nodeid);
+	cr_assert(fake_backend_receive(&foreign.rig.backend, &lookup));
+	cr_assert_eq(lookup.in.opcode, FUSE_LOOKUP);
+	foreign_answer(&foreign, &lookup);
+	state = &dispatch->inflight[late_stop()].state;
+	answered(first, 0);
+	while (atomic_load(state) != INFLIGHT_IDLE)
+		sched_yield();
+	/* The reader has the next slot in its hands; the one after that is the first one's. */
+	third = named(FUSE_LOOKUP, "x");
+	cr_assert(fake_backend_receive(&foreign.rig.backend, &packet));
+	second = getattr(y);
+	while (atomic_load(&foreign.rig.stats.repaired) < 2)
+		sched_yield();
+	cr_assert_eq(atomic_load(state), INFLIGHT_REPAIR);
+	fake_backend_end(&foreign.rig.backend);
+	cr_assert(rig_wait(&foreign.rig, DISPATCH_DRAINED));
+	foreign.rig.events |= DISPATCH_DRAINED;
+	sem_post(&late.ends);
+	cr_assert(foreign_die(&foreign, false));
+	cr_expect_eq(atomic_load(state), INFLIGHT_WAITING);
+	cr_assert(foreign_next(&foreign));
+	both_answered(third, second);
+}
+
 /* ---- chores -------------------------------------------------------------- */
 
 static bool lock_set_again(struct foreign *f)
@@ -396,6 +502,25 @@ Test(repair, locks_are_set_again_though_nobody_asks)
 	cr_expect_eq(foreign.asked[FUSE_OPEN], 1);
 	die_and_restart(false);
 	cr_assert(foreign_serve_until(&foreign, lock_set_again));
+}
+
+static bool mode_put_back(struct foreign *f)
+{
+	return f->asked[FUSE_SETATTR] == 1;
+}
+
+Test(repair, a_mode_that_hangs_on_a_rename_in_doubt_is_put_back_after_it)
+{
+	uint64_t y = foreign_lookup(&foreign, "y"), rename = rename_request("y", "z");
+
+	cr_assert_neq(foreign_holds(&foreign, FUSE_RENAME), 0);
+	strcpy(foreign.files[2].name, "z");
+	pthread_mutex_lock(&dispatch->translate.lock);
+	nodes_get(&dispatch->translate.nodes, y)->mode_owed = 0x80000000u | 0444;
+	pthread_mutex_unlock(&dispatch->translate.lock);
+	die_and_restart(false);
+	answered(rename, 0);
+	cr_expect(foreign_serve_until(&foreign, mode_put_back));
 }
 
 static bool getattr_answered(struct foreign *f)
