@@ -29,7 +29,8 @@ int dispatch_channel_begin(struct dispatch *dispatch, int channel, uint32_t inca
 	uint32_t size;
 
 	size = session_init_request(dispatch->session, relay_unique_make(incarnation, DISPATCH_INIT_SLOT), packet);
-	if (send(channel, packet, size, MSG_NOSIGNAL) != (ssize_t)size)
+	/* A new channel has room; one that has none was filled by somebody who wants this thread to wait. */
+	if (send(channel, packet, size, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)size)
 		return -errno;
 	translate_incarnation(&dispatch->translate, incarnation);
 	atomic_store(&dispatch->librelay, false);
@@ -206,8 +207,11 @@ static enum caller caller_look(uint32_t pid, pid_t gone)
 	return CALLER_GOES_ON;
 }
 
-/* Answers a request that waits, if its caller waits for nothing but that answer to die. */
-static void abandon_dying(struct dispatch *dispatch, uint32_t slot)
+/*
+ * Answers a request that waits, if its caller waits for nothing but that answer to die.
+ * `lock` is held, or else nothing is done to what the reader may be about to send.
+ */
+static void abandon_dying(struct dispatch *dispatch, uint32_t slot, bool locked)
 {
 	struct inflight *r = &dispatch->inflight[slot];
 	struct fuse_out_header out = {.len = sizeof(out), .error = -EINTR};
@@ -215,17 +219,20 @@ static void abandon_dying(struct dispatch *dispatch, uint32_t slot)
 	enum caller caller;
 
 	/* SENT: to the one that is gone, and nobody reads its channel any more. */
-	if ((state != INFLIGHT_WAITING && !(state == INFLIGHT_SENT && dispatch->gone)) || r->unwaited || r->pid == 0)
+	if (!(state == INFLIGHT_WAITING && locked) && !(state == INFLIGHT_SENT && dispatch->gone))
+		return;
+	if (r->unwaited || r->pid == 0)
 		return;
 	caller = caller_look(r->pid, dispatch->gone);
 	if (caller == CALLER_GOES_ON || (caller == CALLER_DYING && (r->forced || state == INFLIGHT_SENT)))
 		return;
+	/* Freed by dispatch_redo(): the next incarnation may have to roll its changes back first. */
+	if (!atomic_compare_exchange_strong(&r->state, &state, INFLIGHT_ABANDONED))
+		return; /* it was not sent after all, and waits */
 	out.unique = r->unique;
 	log_info("%s: %s, unique %llu: its caller %u is dying; answered EINTR", dispatch->name,
 		 dispatch_opcode_name(r->opcode), (unsigned long long)r->unique, r->pid);
 	atomic_fetch_add_explicit(&dispatch->stats->abandoned, 1, memory_order_relaxed);
-	/* Freed by dispatch_redo(): the next incarnation may have to roll its changes back first. */
-	atomic_store(&r->state, INFLIGHT_ABANDONED);
 	if (write(dispatch->session->fd, &out, sizeof(out)) < 0 && errno != ENOENT && errno != ENODEV)
 		log_error("%s: the kernel refused EINTR for unique %llu: %s", dispatch->name,
 			  (unsigned long long)r->unique, strerror(errno));
@@ -240,7 +247,7 @@ static void redo_settle(struct dispatch *dispatch, unsigned lives)
 
 		/* A caller that was killed while a backend held its request: the next may hold it as long. */
 		if (atomic_load(&r->interrupted))
-			abandon_dying(dispatch, slot);
+			abandon_dying(dispatch, slot, true);
 		state = atomic_load(&r->state);
 		if (state == INFLIGHT_ABANDONED) {
 			dispatch_free(dispatch, slot);
@@ -320,15 +327,18 @@ static void device_look(struct dispatch *dispatch)
 
 void dispatch_sweep(struct dispatch *dispatch)
 {
+	/*
+	 * If the reader has the lock it may be held up by a backend that takes nothing, and so
+	 * must not hold up us; or is about to send what it has just found the gate open for.
+	 */
+	bool locked = pthread_mutex_trylock(&dispatch->lock) == 0;
+
 	device_look(dispatch);
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
-		abandon_dying(dispatch, slot);
-	/*
-	 * The reader may have waited with one of them.  If it is not waiting it may be
-	 * held up by a backend that takes nothing, and so must not hold up us.
-	 */
-	if (pthread_mutex_trylock(&dispatch->lock))
+		abandon_dying(dispatch, slot, locked);
+	if (!locked)
 		return;
+	/* The reader may have waited with one of them. */
 	pthread_cond_broadcast(&dispatch->changed);
 	pthread_mutex_unlock(&dispatch->lock);
 }

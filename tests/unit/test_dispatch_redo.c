@@ -352,6 +352,19 @@ Test(dispatch_redo, a_dying_backend_that_takes_nothing_is_survived)
 	cr_expect_eq(fake_backend_gets(&rig.backend, FUSE_LOOKUP), channel);
 }
 
+Test(dispatch_redo, nobody_waits_for_a_channel_that_was_filled_before_init)
+{
+	static const char packet[1000];
+
+	cr_assert(rig_kernel_init(&rig));
+	cr_assert_eq(fake_backend_init(&rig.backend), 0);
+	while (send(rig.backend.channel, packet, sizeof(packet), MSG_DONTWAIT) > 0)
+		;
+	cr_expect_eq(dispatch_channel_begin(&rig.dispatch, rig.backend.channel, 1), -EAGAIN);
+	close(rig.backend.channel);
+	fake_backend_end(&rig.backend);
+}
+
 Test(dispatch_redo, a_dying_caller_is_let_go_and_nobody_else)
 {
 	uint64_t dying;
