@@ -194,14 +194,16 @@ static int listing_part(struct reading *reading, const struct fuse_dirent *entri
 		const struct fuse_dirent *entry = (const struct fuse_dirent *)at;
 
 		length = FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + (uint64_t)entry->namelen);
-		/* The last one need not be padded. */
-		if (entry->namelen == 0 || FUSE_NAME_OFFSET + (uint64_t)entry->namelen > size ||
-		    memchr(entry->name, '\0', entry->namelen) || memchr(entry->name, '/', entry->namelen))
+		/* As for the kernel: libfuse has a whole listing at hand, and cuts it where the reply is full. */
+		if (length > size)
+			break;
+		if (entry->namelen == 0 || memchr(entry->name, '\0', entry->namelen) ||
+		    memchr(entry->name, '/', entry->namelen))
 			return EIO;
 		*offset = entry->off;
 		done = each(reading, entry, arg);
 		at += length;
-		size -= length < size ? (uint32_t)length : size;
+		size -= (uint32_t)length;
 	}
 	return done;
 }

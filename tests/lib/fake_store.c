@@ -465,12 +465,15 @@ static int do_readdir(struct call *call)
 			else
 				continue;
 		}
-		if (given == (store->page ? store->page : 3) ||
-		    size + FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + length) > in->size)
+		if (size + FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + length) > in->size)
 			break;
 		memset(entry, 0, FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + length));
 		*entry = (struct fuse_dirent){.ino = 7000 + i, .off = cookie, .namelen = length};
 		memcpy(entry->name, text, length);
+		if (given == (store->page ? store->page : 3)) {
+			size += store->cut;
+			break;
+		}
 		size += (uint32_t)FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + length);
 		given++;
 	}

@@ -70,6 +70,7 @@ struct store {
 	bool cookies_change; /* they count entries, in an order that is another in each life */
 	bool cookies_high;   /* and are as high as they can be */
 	unsigned page;	     /* entries of one READDIR; 0: 3 */
+	unsigned cut;	     /* bytes of the next entry that come after them */
 	bool no_open;
 	uint32_t foreign_lock; /* inode on which somebody else has a lock */
 	uint32_t fail_opcode;  /* answered with fail_errno */

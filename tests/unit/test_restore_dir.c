@@ -61,7 +61,10 @@ static bool take(bool plus)
 		uint32_t size = (uint32_t)FUSE_DIRENT_ALIGN(head + entry->namelen);
 		char name[32];
 
-		cr_assert_leq(size, left);
+		if (size > left) {
+			cr_assert_not(served);
+			break;
+		}
 		if (plus && served)
 			cr_assert_eq(((const struct fuse_entry_out *)at)->nodeid, 0);
 		snprintf(name, sizeof(name), "%.*s", (int)entry->namelen, entry->name);
@@ -219,6 +222,22 @@ Test(restore_dir, a_death_at_each_question)
 	rig_restart(&rig);
 	read_rest(false, 4096);
 	check_once(0, ENTRIES - 1);
+}
+
+/* As libfuse gives them: it cuts a listing where the reply is full, within an entry. */
+Test(restore_dir, replies_that_end_within_an_entry)
+{
+	for (unsigned cut = 1; cut < FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + 2); cut++)
+		for (unsigned change = 0; change < 2; change++) {
+			rig.store.cookies_change = change;
+			rig.store.cut = cut;
+			read_part(3);
+			rig_restart(&rig);
+			read_rest(false, 4096);
+			check_once(0, ENTRIES - 1);
+			teardown();
+			setup();
+		}
 }
 
 Test(restore_dir, entries_that_stay_come_once_though_others_come_and_go)
