@@ -150,12 +150,13 @@ static int gone_wait(struct relay_ctl_client *client, const char *path, char *wh
 		{.fd = client->fd, .events = POLLIN},
 		{.fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC), .events = POLLPRI},
 	};
-	bool gone = false;
+	/* What was not to be seen before is not seen to go, whatever else is mounted and unmounted. */
+	bool seen = is_mountpoint(path), gone = false;
 
 	while (!fds[0].revents && !gone) {
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+		if (poll(fds, seen ? 2 : 1, -1) < 0 && errno != EINTR)
 			break;
-		gone = fds[1].revents && !is_mountpoint(path);
+		gone = seen && fds[1].revents && !is_mountpoint(path);
 	}
 	if (fds[1].fd >= 0)
 		close(fds[1].fd);
