@@ -133,6 +133,7 @@ void handles_reopened(struct handles *handles, struct handle *handle, uint64_t b
 	 * number of the incarnation comes last.
 	 */
 	handle->backend_fh = backend_fh;
+	handle->rest_cookie = 0;
 	handle->flags &= ~(uint32_t)HANDLE_LOST;
 	if (handle->flags & HANDLE_DIR && handle->log_count > 0)
 		handle->flags |= HANDLE_RESUMES;

@@ -30,6 +30,9 @@ struct handle {
 	uint64_t backend_fh; /* of `incarnation` */
 	uint64_t poll_kh;
 	uint64_t written; /* writes acknowledged since the last flush, in bytes (any incarnation) */
+	/* HANDLE_RESUMES: the cookie that relayd gave last in `incarnation`, 0: none; and that one's, to go on from. */
+	uint64_t rest_cookie;
+	uint64_t rest_offset;
 	uint32_t incarnation;
 	uint32_t reuse; /* which of the table's records it is, of all that were ever made */
 	uint32_t node;	/* number; held through node->opens */

@@ -4,9 +4,10 @@
  * What the kernel was given is in the handle's log: the cookie and the hash of the name of
  * each entry.  If the present incarnation puts the same entries before the asked cookie
  * as the earlier one did, its cookies are good and nothing is to be done any more.
- * Otherwise the directory is read from its beginning for each request, and what was given
- * is left out; so each entry that was there all the time is given exactly once, in
- * whatever order the present incarnation has.
+ * Otherwise the directory is read from its beginning, and what was given is left out; so
+ * each entry that was there all the time is given exactly once, in whatever order the
+ * present incarnation has.  A request that goes on where the last one ended goes on in
+ * that listing; any other reads it from the beginning again.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -44,6 +45,9 @@ struct reading {
 	struct dirlog_entry last;
 	struct set names; /* hashes of their names */
 	uint64_t cookies; /* relayd's own are behind this one: see COOKIES_SHIFT */
+	bool goes_on;	  /* in the listing that the last request was served from */
+	uint64_t from;	  /* the backend's cookie that the listing is read from */
+	uint64_t reached; /* and the one that it was read up to */
 	uint8_t *reply;
 	uint32_t reply_size;
 };
@@ -171,9 +175,14 @@ static int reading_begin(struct reading *reading, struct restore *restore, const
 		reading->fh = handle->backend_fh;
 		reading->opener = (struct fuse_in_header){.uid = handle->uid, .gid = handle->gid, .pid = handle->pid};
 		reading->given = handle->log_position;
+		reading->goes_on = handle->rest_cookie && handle->rest_cookie == reading->in.offset;
 		err = reading_names(reading, handles, handle);
-		if (!err)
+		if (reading->goes_on) {
+			reading->from = reading->reached = handle->rest_offset;
+			reading->cookies = reading->in.offset >> COOKIES_SHIFT << COOKIES_SHIFT;
+		} else if (!err) {
 			err = reading_cookies(reading, handles, handle);
+		}
 	}
 	restore_unlock(restore);
 	reading->plus = header->opcode == FUSE_READDIRPLUS;
@@ -208,11 +217,11 @@ static int listing_part(struct reading *reading, const struct fuse_dirent *entri
 	return done;
 }
 
-/* Shows all entries of the directory, from its beginning.  Returns as a visit, 0 at the end. */
+/* Shows all entries of the directory, from reading->from on.  Returns as a visit, 0 at the end. */
 static int listing_read(struct reading *reading, struct ask *ask, visit *each, void *arg)
 {
 	const struct fuse_dirent *entries;
-	uint64_t offset = 0, next;
+	uint64_t offset = reading->from, next;
 	uint32_t size, count = 0;
 	int err;
 
@@ -287,8 +296,10 @@ static int serve(struct reading *reading, const struct fuse_dirent *entry, void 
 	struct fuse_dirent out = {.ino = entry->ino, .namelen = entry->namelen, .type = entry->type};
 	uint8_t *at = reading->reply + reading->reply_size;
 
-	if (set_has(&reading->names, dirlog_hash(entry->name, entry->namelen)))
+	if (set_has(&reading->names, dirlog_hash(entry->name, entry->namelen))) {
+		reading->reached = entry->off;
 		return 0;
+	}
 	if (size > reading->in.size - reading->reply_size) {
 		serving->rest = true;
 		return 1;
@@ -299,10 +310,29 @@ static int serve(struct reading *reading, const struct fuse_dirent *entry, void 
 	memcpy(at + head - FUSE_NAME_OFFSET, &out, FUSE_NAME_OFFSET);
 	memcpy(at + head, entry->name, entry->namelen);
 	reading->reply_size += size;
+	reading->reached = entry->off;
 	return 0;
 }
 
-static int serve_rest(struct reading *reading, struct ask *ask)
+/* Where the next request goes on, if it is the next one. */
+static int serve_note(const struct reading *reading, struct restore *restore, const struct ask *ask, uint32_t index)
+{
+	struct handle *handle;
+	int err = restore_lock(restore, ask);
+
+	if (err)
+		return err;
+	handle = handles_get(&restore->translate->handles, reading->in.fh);
+	if (handle && handles_current(&restore->translate->handles, handle)) {
+		/* A process dying in between leaves what is of no incarnation any more. */
+		handle->rest_cookie = reading->cookies + index;
+		handle->rest_offset = reading->reached;
+	}
+	restore_unlock(restore);
+	return 0;
+}
+
+static int serve_rest(struct reading *reading, struct restore *restore, struct ask *ask)
 {
 	struct serving serving = {.index = reading->given};
 	int err = listing_read(reading, ask, serve, &serving);
@@ -310,7 +340,7 @@ static int serve_rest(struct reading *reading, struct ask *ask)
 	if (err && err != 1)
 		return err;
 	if (reading->reply_size > 0)
-		return 0;
+		return serve_note(reading, restore, ask, serving.index);
 	/* Nothing would be the end of the directory. */
 	if (serving.rest)
 		return EINVAL;
@@ -349,13 +379,13 @@ int restore_readdir(struct restore *restore, struct ask *ask, const void *reques
 	/* A death anywhere here has given nothing: the log grows with the reply, when that is noted. */
 	err = reading_begin(&reading, restore, ask, request);
 	if (!err) {
-		err = cookies_same(&reading, ask);
+		err = reading.goes_on ? ENOENT : cookies_same(&reading, ask);
 		pass = err == 0;
 	} else {
 		pass = err == ENOENT;
 	}
 	if (err == ENOENT && !pass)
-		err = serve_rest(&reading, ask);
+		err = serve_rest(&reading, restore, ask);
 	/* Or a backend whose directories are read in another way only. */
 	if (pass || err == ENOSYS)
 		err = reading_passes(restore, ask, reading.in.fh);

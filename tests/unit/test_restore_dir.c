@@ -307,6 +307,24 @@ Test(restore_dir, rewound_after_a_death)
 	cr_assert_not(served);
 }
 
+Test(restore_dir, a_listing_that_is_read_on_is_not_read_again)
+{
+	unsigned asked, replies = 0, pages = (ENTRIES + 2) / 3 + 1;
+	bool more = true;
+
+	rig.store.cookies_change = true;
+	read_part(2);
+	rig_restart(&rig);
+	cr_assert_eq(read_some(false, 120, &more), 0);
+	asked = rig.store.by_opcode[FUSE_READDIR];
+	for (; more; replies++)
+		cr_assert_eq(read_some(false, 120, &more), 0);
+	asked = rig.store.by_opcode[FUSE_READDIR] - asked;
+	cr_assert_gt(replies, 4);
+	cr_assert_leq(asked, pages + 2 * replies, "%u questions for %u replies", asked, replies);
+	check_once(0, ENTRIES - 1);
+}
+
 /* Seeks back to a place that it remembers. */
 Test(restore_dir, back_to_an_earlier_cookie)
 {
