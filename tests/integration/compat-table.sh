@@ -275,7 +275,12 @@ passthrough_ll_with()
 # With cache=never each read() is a request.
 fs_passthrough_ll() { passthrough_ll_with -s ,cache=never; }
 fs_passthrough_ll_mt() { passthrough_ll_with '' ,cache=auto,timeout=0; }
-fs_passthrough_ll_clone_fd() { passthrough_ll_with '-o clone_fd' ,cache=auto,timeout=1; }
+# The preload library knows how to clone a channel; a real /dev/fuse would refuse.
+fs_passthrough_ll_clone_fd()
+{
+	passthrough_ll_with '-o clone_fd' ,cache=auto,timeout=1 || return
+	command=${command/\{mountfd\}/\{mountpoint\}}
+}
 fs_passthrough_ll_cached() { passthrough_ll_with '' ,cache=always; }
 fs_passthrough_ll_writeback() { passthrough_ll_with '' ,cache=always,writeback; }
 
