@@ -165,6 +165,8 @@ void handles_close(struct handles *handles, struct handle *handle)
 	assert(!err);
 	node->opens--;
 	node->writers -= writes;
+	if (writes && node->writers == 0)
+		node->unsettled = 0;
 	state_commit(handles->state);
 	nodes_settle(handles->nodes, node);
 }

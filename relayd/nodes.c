@@ -270,7 +270,7 @@ void nodes_attr(struct nodes *nodes, struct node *node, struct fuse_attr *attr, 
 	evidence_take(nodes, node, attr, made_up);
 	if (!root || S_ISDIR(attr->mode))
 		identity_learn(&identity, attr, made_up, node->writers == 0);
-	if (changes != node->changes)
+	if (changes != node->changes || node->unsettled)
 		identity_disturb(&identity); /* they may be from before that */
 	if (!node->shown_ino || memcmp(&identity, &node->identity, sizeof(identity)) != 0) {
 		state_begin(nodes->state);

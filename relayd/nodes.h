@@ -46,6 +46,8 @@ struct node {
 	uint32_t locks;	   /* the first of a list (locks.h) */
 	uint32_t next;	   /* rebuilt: in the index by backend_id */
 	uint32_t changes;  /* counts what disturbed its attributes */
+	uint32_t unsettled; /* what changes them is with the backend: they may be from before that, or from after */
+	uint32_t reserved;
 	uint32_t
 		mode_owed; /* permissions that are to be put back, with RESTORE_MODE_OWED; 0: none (restore_handle.c) */
 };

@@ -77,8 +77,10 @@ int translate_open(const struct translate_reply *r)
 
 	if (!node)
 		return -ESTALE;
-	if (translate_truncates(r->request))
+	if (translate_truncates(r->request)) {
+		translate_settle(r);
 		nodes_disturb(node);
+	}
 	return open_take(r, node, node->backend_id, r->payload);
 }
 

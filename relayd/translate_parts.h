@@ -44,6 +44,9 @@ bool translate_truncates(const void *request);
 /* It changes the times or the size of its nodes. */
 void translate_disturb(struct translate *translate, const void *request);
 
+/* The request, which changes its node, was answered; before what that says is noted. */
+void translate_settle(const struct translate_reply *reply);
+
 /* Whether the kernel takes such attributes (fs/fuse/dir.c, fuse_invalid_attr()). */
 bool translate_attr_valid(const struct fuse_attr *attr);
 

@@ -63,6 +63,7 @@ static int reply_setattr(const struct translate_reply *r)
 
 	if (!node)
 		return 0;
+	translate_settle(r);
 	if (node->changes == changes) {
 		nodes_disturb(node); /* what was asked for in between may be from before */
 		changes = node->changes;
@@ -199,11 +200,25 @@ static int (*const replies[RELAY_OPCODE_MAX])(const struct translate_reply *r) =
 	[FUSE_SETLKW] = reply_lock,
 };
 
+/*
+ * The kernel holds the inode's lock over what changes it so, and there is one at a time.  If
+ * something else has changed it meanwhile, its attributes are believed after the last close.
+ */
+void translate_settle(const struct translate_reply *r)
+{
+	struct node *node = translate_node(r);
+
+	if (node && node->changes == r->note->changes)
+		node->unsettled = 0;
+}
+
 /* What holds whatever the answer is. */
 static void reply_ended(const struct translate_reply *r, int error)
 {
 	struct node *node;
 
+	if (error && (r->request->opcode == FUSE_SETATTR || translate_truncates(r->request)))
+		translate_settle(r);
 	if (r->op->flags & RELAY_OP_WRITES && !(r->request->opcode == FUSE_SETATTR && !error))
 		translate_disturb(r->translate, r->request);
 	if (r->op->flags & RELAY_OP_CLOSES)

@@ -260,7 +260,7 @@ void translate_note(struct translate *translate, const void *request, struct tra
 	const struct fuse_in_header *header = request;
 	const struct relay_op *op = relay_op_get(header->opcode);
 	const struct handle *handle;
-	const struct node *node;
+	struct node *node;
 	bool writes, makes_good;
 
 	*note = (struct translate_note){0};
@@ -274,8 +274,11 @@ void translate_note(struct translate *translate, const void *request, struct tra
 	if (writes)
 		translate_disturb(translate, request);
 	node = nodes_get(&translate->nodes, header->nodeid);
-	if (node)
+	if (node) {
 		note->changes = node->changes;
+		/* What is written through an open file makes them no more than the least there is anyway. */
+		node->unsettled |= header->opcode == FUSE_SETATTR || translate_truncates(request);
+	}
 	if (makes_good) {
 		handle = handles_get(&translate->handles, get_u64((const uint8_t *)(header + 1)));
 		if (handle)

@@ -466,6 +466,35 @@ Test(translate_reply, writing_disturbs_before_and_after)
 	cr_expect_eq(nodes_get(nodes, a)->changes, before);
 }
 
+/* A GETATTR that is sent behind a SETATTR and is answered before it says how things were. */
+Test(translate_reply, attributes_are_not_believed_while_they_are_being_changed)
+{
+	uint64_t a = translate_rig_lookup(&rig, dir, "a", 9000, S_IFREG | 0644);
+	const struct fuse_setattr_in set = {.valid = FATTR_SIZE, .size = 5};
+	const struct fuse_attr_out attr = {.attr = {.ino = 1, .mode = S_IFREG | 0644, .size = 5, .mtime = 9}};
+	const struct identity *identity = &nodes_get(nodes, a)->identity;
+	struct translate_note note;
+
+	getattr(a, 1);
+	cr_expect_eq(identity->times, IDENTITY_TIMES_REST);
+	for (unsigned i = 0; i < 2; i++) {
+		translate_rig_request(&rig, FUSE_SETATTR, a, &set, sizeof(set), NULL, NULL);
+		cr_assert_eq(translate_rig_send(&rig), TRANSLATE_READY);
+		note = rig.note;
+		getattr(a, 1);
+		cr_expect_eq(identity->times, IDENTITY_TIMES_VOID);
+		translate_rig_request(&rig, FUSE_SETATTR, a, &set, sizeof(set), NULL, NULL);
+		rig.note = note;
+		cr_assert_eq(i ? translate_rig_reply(&rig, 0, &attr, sizeof(attr))
+			       : translate_rig_reply(&rig, -EIO, NULL, 0),
+			     0);
+		if (!i)
+			getattr(a, 1);
+		cr_expect_eq(identity->times, IDENTITY_TIMES_REST);
+	}
+	cr_expect_eq(identity->size, 5);
+}
+
 /* ---- locks -------------------------------------------------------------------- */
 
 static int lock_ask(uint32_t opcode, uint64_t owner, uint32_t type, uint32_t flags)
