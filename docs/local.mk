@@ -5,3 +5,5 @@ dist_man_MANS += docs/relay-run.1
 dist_man_MANS += docs/relayd.8
 dist_man_MANS += docs/relay-protocol.7
 dist_man_MANS += docs/relayctl.8
+
+EXTRA_DIST += docs/HACKING.md docs/architecture.md docs/compatibility.md docs/recovery.md
