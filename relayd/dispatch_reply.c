@@ -139,6 +139,11 @@ static void notification_take(struct dispatch *dispatch, const struct packet *pa
 	case RELAY_NOTIFY_DROP:
 		key_take(dispatch, packet, header->error == RELAY_NOTIFY_KEEP);
 		return;
+	case -ENOSYS:
+		/* What ntfs-3g, whose library does not know BATCH_FORGET, says to each: the kernel drops it. */
+		if (packet->size == sizeof(*header))
+			return;
+		break;
 	default:
 		break;
 	}

@@ -351,6 +351,9 @@ Test(dispatch_reply, a_backends_notifications_come_to_the_kernel)
 	fake_backend_notify(&rig.backend, FUSE_NOTIFY_INVAL_INODE, &inval, sizeof(inval) - 1, -1);
 	fake_backend_notify(&rig.backend, FUSE_NOTIFY_RESEND, NULL, 0, -1);
 	fake_backend_notify(&rig.backend, -1, NULL, 0, -1);
+	fake_backend_notify(&rig.backend, -ENOSYS, "", 1, -1);
+	/* To a BATCH_FORGET that it does not know. */
+	fake_backend_notify(&rig.backend, -ENOSYS, NULL, 0, -1);
 	fake_backend_notify(&rig.backend, 0, NULL, 0, -1);
 	memcpy(bytes, &whole, sizeof(whole));
 	memcpy(bytes + sizeof(whole), endless, sizeof(bytes) - sizeof(whole));
@@ -361,7 +364,7 @@ Test(dispatch_reply, a_backends_notifications_come_to_the_kernel)
 	cr_expect_eq(packet.out.error, FUSE_NOTIFY_INVAL_INODE);
 	cr_expect_eq(packet.out.unique, 0);
 	cr_expect_arr_eq(fake_packet_out(&packet), &inval, sizeof(inval));
-	cr_expect_eq(bad_replies(), 5);
+	cr_expect_eq(bad_replies(), 6);
 }
 
 Test(dispatch_reply, what_a_backend_had_sent_before_it_died_is_taken)
