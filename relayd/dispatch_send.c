@@ -189,13 +189,20 @@ void dispatch_forgets_send(struct dispatch *dispatch)
 	int err = 0;
 
 	pthread_mutex_lock(&dispatch->lock);
-	if (dispatch->gate) {
+	/*
+	 * A walk may be about to ask by the id of a directory that is to be forgotten: none
+	 * is under way while these are sent, and one that begins later does not find the id
+	 * any more.  Otherwise they wait for the next request.
+	 */
+	if (dispatch->gate && namegate_change_try(&dispatch->repair.restore.names)) {
 		/* First: what comes while these are sent says so again. */
 		atomic_store(&dispatch->forgetting, false);
 		while (!err &&
 		       (iov.iov_len = translate_forgets_take(&dispatch->translate, dispatch->session->answer.minor,
 							     packet, sizeof(packet))) > 0)
 			err = packet_send(dispatch, &iov, 1, 0);
+		/* If the channel has ended meanwhile there is nothing to end; and no other can have begun. */
+		namegate_change_end(&dispatch->repair.restore.names);
 	}
 	pthread_mutex_unlock(&dispatch->lock);
 	/* To a backend that is dying they are nothing.  Any other has nodes that nobody wants, until it ends. */

@@ -451,6 +451,17 @@ static uint32_t late_stop(void)
 	return slot;
 }
 
+/* It has claimed the slot for what comes next. */
+static void reader_ready(void)
+{
+	for (;;) {
+		for (uint32_t slot = 0; slot < RIG_LARGE; slot++)
+			if (atomic_load(&dispatch->inflight[slot].state) == INFLIGHT_READING)
+				return;
+		sched_yield();
+	}
+}
+
 Test(repair, a_slot_that_is_another_requests_already_is_not_lost_at_the_end)
 {
 	uint64_t y = foreign_lookup(&foreign, "y"), first, second, third;
@@ -462,6 +473,7 @@ Test(repair, a_slot_that_is_another_requests_already_is_not_lost_at_the_end)
 	first = getattr(nodeid);
 	cr_assert(fake_backend_receive(&foreign.rig.backend, &lookup));
 	cr_assert_eq(lookup.in.opcode, FUSE_LOOKUP);
+	reader_ready();
 	foreign_answer(&foreign, &lookup);
 	state = &dispatch->inflight[late_stop()].state;
 	answered(first, 0);
@@ -549,6 +561,33 @@ Test(repair, what_the_kernel_did_not_take_is_released)
 		cr_assert(foreign_serve_until(&foreign, getattr_answered));
 		cr_assert(foreign.asked[FUSE_RELEASE] == 1 || foreign.forgotten[2] == 0, "in this order");
 	}
+	cr_expect_eq(foreign.forgotten[2], 1);
+}
+
+Test(repair, nothing_is_forgotten_while_a_path_is_walked)
+{
+	const struct fuse_forget_in forget = {.nlookup = 1};
+	struct fake_packet lookup, next;
+	uint64_t y, held, look;
+
+	die_and_restart(false);
+	y = foreign_lookup(&foreign, "y");
+	cr_assert_neq(y, 0);
+	held = foreign_read(&foreign, nodeid, fh);
+	cr_assert(fake_backend_receive(&foreign.rig.backend, &lookup));
+	cr_assert_eq(lookup.in.opcode, FUSE_LOOKUP);
+	/* Its directory could be among those that the walk has the ids of. */
+	foreign_request(&foreign, FUSE_FORGET, y, &forget, sizeof(forget));
+	look = getattr(FUSE_ROOT_ID);
+	cr_assert(fake_backend_receive(&foreign.rig.backend, &next));
+	cr_expect_eq(next.in.opcode, FUSE_GETATTR, "%u", next.in.opcode);
+	foreign_answer(&foreign, &next);
+	answered(look, 0);
+	cr_expect_eq(foreign.forgotten[2], 0);
+	foreign_answer(&foreign, &lookup);
+	answered(held, 0);
+	while (foreign.forgotten[2] == 0)
+		answered(getattr(FUSE_ROOT_ID), 0);
 	cr_expect_eq(foreign.forgotten[2], 1);
 }
 
