@@ -104,6 +104,7 @@ static enum supervisor_state serving_begin(struct supervisor *s, bool waited)
 			stats_pause(s->stats, (s->serving_ns - died) / 1000);
 	}
 	s->problem[0] = '\0';
+	s->accused = false;
 	s->exit_status = 0;
 	log_info("%s: incarnation %u, pid %d, is serving", s->name, s->incarnation, (int)s->backend.pid);
 	return SUPERVISOR_SERVING;
@@ -155,6 +156,7 @@ static enum supervisor_state life_kill(struct supervisor *s)
 static enum supervisor_state do_refuse(struct supervisor *s)
 {
 	/* problem was set by whoever held the answer against the first. */
+	s->accused = true;
 	if (!s->exit_status)
 		s->exit_status = EXIT_BACKEND_ENDED;
 	log_error("%s: incarnation %u: %s", s->name, s->incarnation, s->problem);
@@ -204,7 +206,8 @@ static enum supervisor_state do_died(struct supervisor *s)
 	life_end(s);
 	if (s->stopping)
 		return SUPERVISOR_STOPPED;
-	if (s->problem[0] == '\0' && !s->wanted)
+	/* An earlier life's end is not this one's. */
+	if (!s->accused && !s->wanted)
 		snprintf(s->problem, sizeof(s->problem), "the backend %s%s", s->backend.ending,
 			 s->served ? "" : " before the mount answered");
 	if (!s->command)

@@ -81,6 +81,7 @@ struct supervisor {
 	uint64_t serving_ns; /* when this one did; 0: not yet */
 	struct backoff backoff;
 	char problem[256];
+	bool accused;	/* problem says why the present life has to end */
 	unsigned exit_status; /* that goes with the problem */
 
 	bool kernel_ready; /* the kernel's INIT has come: backends can be sent theirs */

@@ -5,6 +5,7 @@
 #include "supervisor_life.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,8 +146,12 @@ static void channel_enlarge(int channel)
 static void channel_prepare(int channel)
 {
 	const int on = 1;
+	int flags = fcntl(channel, F_GETFL);
 
 	channel_enlarge(channel);
+	/* Who attached may have made it for polling: the reader and the replier wait in it. */
+	if (flags >= 0 && (flags & O_NONBLOCK))
+		fcntl(channel, F_SETFL, flags & ~O_NONBLOCK);
 	setsockopt(channel, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
 }
 
@@ -161,7 +166,7 @@ static void channel_take(struct supervisor *s, int channel)
 /* A new life with the process that s->backend has.  Its channel follows. */
 static void life_begin(struct supervisor *s)
 {
-	s->wanted = s->begun = false;
+	s->wanted = s->begun = s->accused = false;
 	s->drained = true; /* until the replier has the channel */
 	s->serving_ns = 0;
 	s->exit_status = 0;
@@ -281,6 +286,7 @@ void supervisor_come_in(struct supervisor *s, int channel, enum way_via via)
 void supervisor_refuse(struct supervisor *s, const char *problem, unsigned exit_status)
 {
 	snprintf(s->problem, sizeof(s->problem), "%s", problem);
+	s->accused = true;
 	s->exit_status = exit_status;
 }
 

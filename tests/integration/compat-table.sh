@@ -229,6 +229,8 @@ fs_ntfs_3g()
 	truncate -s 256M "$work/image"
 	mkntfs -q -F -Q "$work/image" >"$work/init.log" 2>&1
 	command="lowntfs-3g -o permissions $work/image {mountpoint}"
+	# A life that finds its own image in /proc/mounts refuses to be the second there.
+	options=allow_other,suid,dev,fsname=ntfs
 	traits='nonames nodirect'
 }
 

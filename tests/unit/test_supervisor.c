@@ -154,6 +154,28 @@ Test(supervisor, ever_longer_delays_follow_bad_lives)
 	cr_expect_not(loop_timer_active(&s->timer));
 }
 
+Test(supervisor, the_problem_is_the_end_of_the_last_life)
+{
+	char why[256];
+
+	launch(RIG_SCRIPT(RIG_TAKE(1) RIG_ANSWER RIG_UNTIL_END));
+	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_SERVING));
+	launch_command_deinit(&rig.command);
+	cr_assert_eq(launch_command_init(&rig.command, "sh -c 'exit 16'", NULL, why, sizeof(why)), 0);
+	kill(s->backend.pid, SIGKILL);
+	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_BACKOFF));
+	cr_expect_str_eq(s->problem, "the backend exited with status 16");
+	launch_command_deinit(&rig.command);
+	cr_assert_eq(launch_command_init(&rig.command, RIG_SCRIPT(RIG_TAKE(1) RIG_ANSWER_BADLY RIG_UNTIL_END), NULL,
+					 why, sizeof(why)),
+		     0);
+	/* What a life was refused for is why it has ended. */
+	cr_assert(supervisor_rig_until_life(&rig, s->incarnation + 1, SUPERVISOR_BACKOFF));
+	cr_expect_not(strstr(s->problem, "was killed"), "%s", s->problem);
+	cr_expect_not(strstr(s->problem, "exited"), "%s", s->problem);
+	cr_expect(s->problem[0]);
+}
+
 Test(supervisor, a_request_that_kills_is_given_up_and_the_mount_goes_on)
 {
 	uint64_t unique;
@@ -428,6 +450,15 @@ Test(supervisor, one_at_a_time_may_attach)
 	cr_expect_eq(supervisor_attach(s, 0, rig.attached + 100000, WAY_VIA_LIBRARY), -ESRCH);
 	cr_assert(supervisor_rig_attach(&rig, true));
 	cr_expect_eq(s->incarnation, 2);
+}
+
+Test(supervisor, a_channel_that_was_made_for_polling_is_waited_in)
+{
+	begin(NULL);
+	cr_assert_eq(fake_backend_init(&rig.dispatch.backend), 0);
+	cr_assert_eq(fcntl(rig.dispatch.backend.channel, F_SETFL, O_NONBLOCK), 0);
+	cr_assert_eq(supervisor_attach(s, rig.dispatch.backend.channel, getpid(), WAY_VIA_LIBRARY), 0);
+	cr_expect_eq(fcntl(s->channel, F_GETFL) & O_NONBLOCK, 0);
 }
 
 Test(supervisor, none_may_where_relayd_starts_them)
