@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -385,52 +386,97 @@ static ssize_t proc_read(const char *pid, const char *name, char *buffer, size_t
 	return n < 0 ? -1 : (ssize_t)got;
 }
 
-/* A living child of ours.  proc(5): pid (name) state ppid */
-static bool is_our_child(const char *pid)
+enum kinship {
+	KIN_NONE,
+	KIN_CHILD,  /* a child of ours lives */
+	KIN_ZOMBIE, /* one has ended, and was not reaped yet */
+};
+
+/*
+ * proc(5): pid (name) state ppid ... num_threads.  The main thread of a process may be a
+ * zombie while others of it live, and is one while another of them executes a program.
+ */
+static enum kinship kinship_of(const char *pid)
 {
 	char stat[512], state;
 	const char *name_end;
 	int parent;
+	long threads;
 
 	if (proc_read(pid, "stat", stat, sizeof(stat)) < 0)
-		return false;
+		return KIN_NONE;
 	name_end = strrchr(stat, ')');
-	return name_end && sscanf(name_end + 1, " %c %d", &state, &parent) == 2 && parent == getpid() &&
-	       state != 'Z' && state != 'X';
+	if (!name_end ||
+	    sscanf(name_end + 1, " %c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %ld", &state,
+		   &parent, &threads) != 3 ||
+	    parent != getpid())
+		return KIN_NONE;
+	return (state == 'Z' || state == 'X') && threads <= 1 ? KIN_ZOMBIE : KIN_CHILD;
 }
 
-/* One that hides its environment may be it, but is not killed for that. */
+/*
+ * One that hides its environment may be it, but is not killed for that.  Nothing at all
+ * is read of one that is executing a program just now: it has no environment yet.
+ */
 static bool has_token(const char *pid, const char *token, int signal, char *buffer, size_t size)
 {
 	ssize_t n = proc_read(pid, "environ", buffer, size);
 
-	return n < 0 ? signal == 0 : memmem(buffer, (size_t)n, token, strlen(token)) != NULL;
+	return n <= 0 ? signal == 0 : memmem(buffer, (size_t)n, token, strlen(token)) != NULL;
 }
 
-bool way_daemons(const struct way *way, int signal)
+/* Adds what tells one set of zombies from another. */
+static void zombies_add(uint64_t *zombies, pid_t pid)
 {
-	const size_t size = 1 << 20;
-	char *buffer = malloc(size);
+	uint64_t mixed = ((uint64_t)pid + 1) * 0x9e3779b97f4a7c15u;
+
+	*zombies += (mixed ^ (mixed >> 29)) * 0xbf58476d1ce4e5b9u;
+}
+
+/* Looks once through all processes. */
+static bool daemons_look(const struct way *way, int signal, char *buffer, size_t size, uint64_t *zombies)
+{
 	DIR *proc = opendir("/proc");
 	struct dirent *entry;
-	bool found = false;
+	bool found = !proc; /* without an answer there is the deadline */
 
-	/* Without an answer there is the deadline. */
-	if (!proc || !buffer)
-		found = true;
-	while (proc && buffer && !(found && !signal) && (entry = readdir(proc)) != NULL) {
+	while (proc && !(found && !signal) && (entry = readdir(proc)) != NULL) {
 		const char *pid = entry->d_name;
+		enum kinship kinship = pid[0] >= '1' && pid[0] <= '9' ? kinship_of(pid) : KIN_NONE;
 
-		if (pid[0] < '1' || pid[0] > '9' || !is_our_child(pid) ||
-		    !has_token(pid, way->token, signal, buffer, size))
+		if (kinship == KIN_ZOMBIE)
+			zombies_add(zombies, atoi(pid));
+		if (kinship != KIN_CHILD || !has_token(pid, way->token, signal, buffer, size))
 			continue;
 		found = true;
 		/* A child of ours, and nobody reaps it meanwhile: the number is its own. */
 		if (signal)
 			kill(atoi(pid), signal);
 	}
-	free(buffer);
 	if (proc)
 		closedir(proc);
+	return found;
+}
+
+/*
+ * A process that makes another and ends while we look can hide both: when it is looked at
+ * it is a zombie, and the other was not there, or not ours, when its turn was.  But then
+ * there is a zombie that was none before.  Orphans are reaped on this thread alone, so
+ * that none of them goes away meanwhile.
+ */
+bool way_daemons(const struct way *way, int signal)
+{
+	const size_t size = 1 << 20;
+	char *buffer = malloc(size);
+	uint64_t zombies = 0, before;
+	bool found = !buffer;
+
+	do {
+		before = zombies;
+		zombies = 0;
+		if (buffer)
+			found = daemons_look(way, signal, buffer, size, &zombies) || found;
+	} while (buffer && !(found && !signal) && zombies != before);
+	free(buffer);
 	return found;
 }

@@ -91,6 +91,8 @@ char **way_environment(const struct way *way, char *const *base);
 /*
  * Whether a process lives that was started with the present token and has lost its
  * parent to us, as one that became a daemon has; each is sent the signal, unless it is 0.
+ * A child that shows no environment, as while it executes a program, may be one: it
+ * counts, but is sent nothing.  On the thread that reaps (children.h).
  */
 bool way_daemons(const struct way *way, int signal);
 

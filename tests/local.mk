@@ -213,6 +213,11 @@ helper_programs += tests/integration/preload_calls
 helper_programs += tests/integration/storm_kill
 helper_programs += tests/integration/storm_names
 helper_programs += tests/integration/supervision_backend
+# The preload library is first in it, where no sanitizer may be second.
+helper_programs += tests/backends/daemonize
+tests_backends_daemonize_CFLAGS = -std=gnu11 $(WARN_CFLAGS)
+tests_backends_daemonize_LDFLAGS =
+tests_backends_daemonize_LDADD =
 helper_programs += tests/backends/liar
 tests_backends_liar_SOURCES = \
 	tests/backends/liar.c \

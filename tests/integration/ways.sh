@@ -86,6 +86,17 @@ relayd_wait SERVING --incarnation=2
 check "and its end is known" log_has 'was killed by signal 11'
 relayd_stop
 
+# Who started it has ended long before it comes.
+: >"$tmp/relayd.log"
+relayd_start --backend "$top_builddir/tests/backends/daemonize bindfs -f $store {mountpoint}"
+for ((life = 1; life <= 50; life++)); do
+	kill_backend
+done
+check "a daemon comes in after its starter, 50 times" eval '! log_has "refused ATTACH" && ! log_has "exited with status 0"'
+check "and not one of its lives was in vain" test "$(relayd_field incarnation)" = 51
+check "and serves" serves file
+relayd_stop
+
 # What the program asks for, and what was given: that counts.
 relayd_start --backend "bindfs -f -o fsname=theirs,noexec $store {mountpoint}" -o fsname=ours,noatime
 options=$(findmnt --noheadings --output SOURCE,FSTYPE,OPTIONS "$mnt")
