@@ -6,9 +6,19 @@
 #include "identity.h"
 
 #include <sys/stat.h>
+#include <time.h>
 
 /* What libfuse shows where the number is not known. */
 #define INO_UNKNOWN 0xffffffffu
+
+/* Numbers below may have been counted up, one for each file that was looked up. */
+#define INO_COUNTED (1u << 20)
+
+/* Seconds.  Clocks and stores of whole seconds may be off by less. */
+#define OLD_AFTER 60
+
+/* Nanoseconds between the asking for attributes and their being learnt, at most. */
+#define MOMENT 1000000000ll
 
 static bool ino_given(const struct fuse_attr *attr, bool made_up)
 {
@@ -39,6 +49,34 @@ static bool times_back(const struct identity *identity, const struct fuse_attr *
 	return attr->mtimensec < identity->mtimensec && !nsec_equal(identity->mtimensec, attr->mtimensec);
 }
 
+static bool is_old(const struct fuse_attr *attr)
+{
+	int64_t now = time(NULL);
+
+	return attr->ctime != 0 && attr->ctime < (uint64_t)now && now - (int64_t)attr->ctime > OLD_AFTER;
+}
+
+/*
+ * Files that are made when they are read (lxcfs) have as their times the moment in which one
+ * asks, all three, to the nanosecond.  Of stored files only one made within that second is
+ * alike, if it was neither read nor written to later.
+ */
+static bool is_momentary(const struct fuse_attr *attr)
+{
+	struct timespec now;
+	int64_t since;
+
+	if (!type_is(attr, S_IFREG) || attr->mtimensec == 0 || attr->mtime != attr->ctime ||
+	    attr->mtime != attr->atime || attr->mtimensec != attr->ctimensec || attr->mtimensec != attr->atimensec)
+		return false;
+	clock_gettime(CLOCK_REALTIME, &now);
+	/* First the seconds: any may have been given, and their nanoseconds may not fit. */
+	if (attr->mtime + 1 < (uint64_t)now.tv_sec || attr->mtime > (uint64_t)now.tv_sec)
+		return false;
+	since = ((int64_t)now.tv_sec - (int64_t)attr->mtime) * MOMENT + now.tv_nsec - (int64_t)attr->mtimensec;
+	return since >= 0 && since < MOMENT;
+}
+
 void identity_learn(struct identity *identity, const struct fuse_attr *attr, bool made_up, bool at_rest)
 {
 	bool first = identity->mode == 0;
@@ -55,6 +93,13 @@ void identity_learn(struct identity *identity, const struct fuse_attr *attr, boo
 	identity->ino_true = ino_given(attr, made_up) && (first || (identity->ino_true && identity->ino == attr->ino));
 	identity->ino = attr->ino;
 	identity->linked = attr->nlink > 1;
+	identity->uid = attr->uid;
+	identity->gid = attr->gid;
+	identity->permissions = attr->mode & 07777;
+	identity->ctime = attr->ctime;
+	identity->ctimensec = attr->ctimensec;
+	identity->old = is_old(attr);
+	identity->momentary = is_momentary(attr);
 	identity->times = IDENTITY_TIMES_VOID;
 	identity->size = attr->size;
 	identity->mtime = attr->mtime;
@@ -86,7 +131,14 @@ static enum identity_verdict times_verdict(const struct identity *identity, cons
 		/* Under another name it may have been written to, but that does not turn back the clock. */
 		if (identity->linked || attr->nlink > 1)
 			return times_back(identity, attr) ? IDENTITY_OTHER : IDENTITY_SAME;
-		return times_equal(identity, attr) ? IDENTITY_SAME : IDENTITY_OTHER;
+		if (times_equal(identity, attr))
+			return IDENTITY_SAME;
+		/*
+		 * Times of the asking, then and now, are no file's.  Once is not enough: a file that
+		 * was made just then is not to be taken for whatever has its name later.
+		 */
+		return identity->momentary && is_momentary(attr) && !times_back(identity, attr) ? IDENTITY_SAME
+												: IDENTITY_OTHER;
 	case IDENTITY_TIMES_LEAST:
 		return times_back(identity, attr) ? IDENTITY_OTHER : IDENTITY_SAME;
 	default:
@@ -159,6 +211,37 @@ enum identity_verdict identity_compare(const struct identity *identity, const st
 	if (equal && verdict == IDENTITY_SAME)
 		evidence->kept++;
 	return verdict;
+}
+
+/* Nothing has been done to it, or to its place, since long before it was last seen. */
+static bool untouched(const struct identity *identity, const struct fuse_attr *attr)
+{
+	if (!identity->old || identity->times != IDENTITY_TIMES_REST || !type_is(attr, identity->mode))
+		return false;
+	/*
+	 * A ctime before mtime is not kept, but some constant.  One that is a copy of mtime, as
+	 * images have it, could be given to another file; so it is enough only where the number
+	 * may not be true either.
+	 */
+	if (attr->ctime < attr->mtime || (attr->ctime == attr->mtime && attr->ctimensec < attr->mtimensec))
+		return false;
+	return identity->ctime == attr->ctime && identity->ctimensec == attr->ctimensec &&
+	       identity->mtime == attr->mtime && identity->mtimensec == attr->mtimensec &&
+	       identity->size == attr->size && identity->rdev == attr->rdev && identity->uid == attr->uid &&
+	       identity->gid == attr->gid && identity->permissions == (attr->mode & 07777) &&
+	       identity->linked == (attr->nlink > 1);
+}
+
+enum identity_verdict identity_found(const struct identity *identity, const struct fuse_attr *attr, bool made_up,
+				     struct identity_evidence *evidence)
+{
+	bool recounted = identity->ino_true && ino_given(attr, made_up) && identity->ino != attr->ino &&
+			 identity->ino < INO_COUNTED && attr->ino < INO_COUNTED;
+
+	if (!recounted || identity->gone || !untouched(identity, attr))
+		return identity_compare(identity, attr, made_up, evidence);
+	evidence->changed++;
+	return IDENTITY_SAME;
 }
 
 void identity_witness(const struct identity *identity, const struct fuse_attr *attr, bool made_up,

@@ -4,7 +4,10 @@
  *
  * The inode number tells, where the backend has true ones.  Some make them up: 0, their
  * own nodeid, or another in each life.  Then the type tells, and for a regular file that
- * nobody had open for writing its size and times do.
+ * nobody had open for writing its size and times do.  Two kinds of backends need more than
+ * that: those that count their files up as they are looked up, which have some numbers
+ * again in each life and others not (identity_found()), and those whose files have no time
+ * but that of the asking.
  */
 #ifndef RELAYD_IDENTITY_H
 #define RELAYD_IDENTITY_H
@@ -25,13 +28,20 @@ struct identity {
 	uint64_t ino; /* the backend's, as last seen */
 	uint64_t size;
 	uint64_t mtime;
+	uint64_t ctime;
 	uint32_t mtimensec;
+	uint32_t ctimensec;
 	uint32_t mode; /* S_IFMT; 0: nothing is known */
 	uint32_t rdev;
-	uint8_t ino_true; /* the number may be relied on: it is not made up, and was never seen to change */
-	uint8_t times;	  /* enum identity_times */
-	uint8_t linked;	  /* it had other names, through which it may change unseen */
-	uint8_t gone;	  /* the backend has given its id to another file: no file is this one */
+	uint32_t uid;
+	uint32_t gid;
+	uint16_t permissions;
+	uint8_t old;	   /* ctime was long past then: what changes the file gives it another */
+	uint8_t momentary; /* its times were those of the asking */
+	uint8_t ino_true;  /* the number may be relied on: it is not made up, and was never seen to change */
+	uint8_t times;	   /* enum identity_times */
+	uint8_t linked;	   /* it had other names, through which it may change unseen */
+	uint8_t gone;	   /* the backend has given its id to another file: no file is this one */
 };
 
 enum identity_verdict {
@@ -71,6 +81,15 @@ void identity_disturb(struct identity *identity);
  */
 enum identity_verdict identity_compare(const struct identity *identity, const struct fuse_attr *attr, bool made_up,
 				       struct identity_evidence *evidence);
+
+/*
+ * The same of what is found in the place where the file was.  There a number that differs is
+ * no proof against it if the backend may only have counted its files, and the file is old and
+ * has the very ctime that it had: nobody can give that to one put in its place.  Not for
+ * comparing two files that exist side by side: what was made at one go has the same times.
+ */
+enum identity_verdict identity_found(const struct identity *identity, const struct fuse_attr *attr, bool made_up,
+				     struct identity_evidence *evidence);
 
 /*
  * Attributes have come of a file that was in sight all the time, before they are learnt: if

@@ -318,7 +318,7 @@ static struct node *entry_known(struct nodes *nodes, const struct fuse_entry_out
 static bool entry_is(struct nodes *nodes, const struct node *node, const struct fuse_entry_out *entry)
 {
 	return !nodes_current(nodes, node) &&
-	       identity_compare(&node->identity, &entry->attr, entry->attr.ino == entry->nodeid, &nodes->evidence) ==
+	       identity_found(&node->identity, &entry->attr, entry->attr.ino == entry->nodeid, &nodes->evidence) ==
 		       IDENTITY_SAME;
 }
 

@@ -1,6 +1,7 @@
 /* The rules by which a file is known again: each of identity.c's. */
 #include <criterion/criterion.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "identity.h"
 
@@ -147,6 +148,148 @@ Test(identity, credibility_is_lost_to_files_that_are_alike_but_for_the_number)
 	cr_assert_eq(identity_compare(&identity, &a, false, &evidence), IDENTITY_SAME);
 	cr_assert_eq(evidence.kept, 2);
 	cr_assert_eq(identity_compare(&identity, &b, false, &evidence), IDENTITY_OTHER);
+}
+
+/* Whole seconds, and a ctime that is mtime's: an ISO image's. */
+static struct fuse_attr image_attr(uint32_t mode, uint64_t ino)
+{
+	struct fuse_attr attr = attr_of(mode, ino);
+
+	attr.mtimensec = 0;
+	attr.ctime = attr.mtime;
+	return attr;
+}
+
+static enum identity_verdict found(const struct fuse_attr *first, const struct fuse_attr *later, bool at_rest,
+				   struct identity_evidence evidence)
+{
+	struct identity identity = known(first, false, at_rest);
+
+	return identity_found(&identity, later, false, &evidence);
+}
+
+Test(identity, untouched_file_is_found_though_it_was_counted_in_another_order)
+{
+	struct fuse_attr a = image_attr(S_IFREG, 5), b = image_attr(S_IFREG, 6);
+	struct fuse_attr dir = image_attr(S_IFDIR, 5), dir2 = image_attr(S_IFDIR, 6);
+	struct identity identity = known(&a, false, true);
+	struct identity_evidence evidence = {.kept = 5};
+
+	cr_assert_eq(identity_found(&identity, &b, false, &evidence), IDENTITY_SAME);
+	cr_assert_eq(evidence.kept, 5);
+	cr_assert_eq(evidence.changed, 1);
+	cr_assert_eq(found(&dir, &dir2, true, kept), IDENTITY_SAME);
+	/* Side by side they are two. */
+	cr_assert_eq(verdict(&a, &b, false, true, kept), IDENTITY_OTHER);
+	identity.gone = 1;
+	cr_assert_eq(identity_found(&identity, &b, false, &evidence), IDENTITY_OTHER);
+}
+
+Test(identity, touched_file_of_another_number_is_another)
+{
+	const struct fuse_attr a = image_attr(S_IFREG, 5), same = image_attr(S_IFREG, 6);
+	struct fuse_attr b;
+
+#define OTHER_IF(change)                                                                                               \
+	do {                                                                                                           \
+		b = same;                                                                                              \
+		change;                                                                                                \
+		cr_expect_eq(found(&a, &b, true, kept), IDENTITY_OTHER, #change);                                      \
+	} while (0)
+	OTHER_IF(b.ctime++); /* what cp -p does */
+	OTHER_IF(b.ctimensec++);
+	OTHER_IF(b.mtime--);
+	OTHER_IF(b.mtimensec++);
+	OTHER_IF(b.size++);
+	OTHER_IF(b.mode ^= 1);
+	OTHER_IF(b.mode = S_IFLNK | 0644);
+	OTHER_IF(b.uid++);
+	OTHER_IF(b.gid++);
+	OTHER_IF(b.nlink++);
+	OTHER_IF(b.ino = 1u << 20); /* nobody has counted that far */
+#undef OTHER_IF
+	cr_expect_eq(found(&a, &same, false, kept), IDENTITY_OTHER, "not at rest");
+}
+
+Test(identity, ctime_that_says_nothing_does_not_make_up_for_the_number)
+{
+	struct fuse_attr a = image_attr(S_IFREG, 5), b = image_attr(S_IFREG, 6);
+
+	a.ctime = b.ctime = 0;
+	cr_assert_eq(found(&a, &b, true, kept), IDENTITY_OTHER);
+	a.ctime = b.ctime = a.mtime - 1;
+	cr_assert_eq(found(&a, &b, true, kept), IDENTITY_OTHER);
+	/* Of now: in the same second another may have been put there. */
+	a.ctime = b.ctime = (uint64_t)time(NULL);
+	cr_assert_eq(found(&a, &b, true, kept), IDENTITY_OTHER);
+	a.ctime = b.ctime = UINT64_MAX;
+	cr_assert_eq(found(&a, &b, true, kept), IDENTITY_OTHER);
+}
+
+/* All of its times are now. */
+static struct fuse_attr momentary_attr(uint64_t ino)
+{
+	struct fuse_attr attr = attr_of(S_IFREG, ino);
+	struct timespec now;
+
+	do
+		clock_gettime(CLOCK_REALTIME, &now);
+	while (now.tv_nsec == 0);
+	attr.atime = attr.mtime = attr.ctime = (uint64_t)now.tv_sec;
+	attr.atimensec = attr.mtimensec = attr.ctimensec = (uint32_t)now.tv_nsec;
+	return attr;
+}
+
+/* The machine may stop for longer than a moment between two lines: then it was none. */
+static struct identity momentary(void)
+{
+	struct identity identity;
+
+	do {
+		struct fuse_attr attr = momentary_attr(5);
+
+		identity = known(&attr, true, true);
+	} while (!identity.momentary);
+	return identity;
+}
+
+Test(identity, times_of_the_asking_are_not_the_files, .timeout = 20)
+{
+	struct identity identity = momentary();
+	struct identity_evidence evidence = {0};
+	enum identity_verdict is;
+
+	do {
+		struct fuse_attr later = momentary_attr(6);
+
+		later.size++;
+		is = identity_compare(&identity, &later, true, &evidence);
+	} while (is != IDENTITY_SAME);
+}
+
+Test(identity, times_of_the_asking_have_to_be_that_both_times)
+{
+	struct identity identity = momentary();
+	struct identity_evidence evidence = {0};
+	struct fuse_attr now = momentary_attr(6), old = attr_of(S_IFREG, 5), later;
+
+	/* A new file where an old one was, */
+	cr_expect_eq(verdict(&old, &now, true, true, none), IDENTITY_OTHER);
+	/* and a new one then, which was written to, */
+	later = now;
+	later.atime--;
+	cr_expect_eq(identity_compare(&identity, &later, true, &evidence), IDENTITY_OTHER);
+	later = now;
+	later.ctimensec ^= 1;
+	cr_expect_eq(identity_compare(&identity, &later, true, &evidence), IDENTITY_OTHER);
+	/* or which an older one has taken the place of, or one of the future. */
+	later = now;
+	later.atime = later.mtime = later.ctime = now.mtime - 3;
+	cr_expect_eq(identity_compare(&identity, &later, true, &evidence), IDENTITY_OTHER);
+	later.atime = later.mtime = later.ctime = now.mtime + 1000;
+	cr_expect_eq(identity_compare(&identity, &later, true, &evidence), IDENTITY_OTHER);
+	later.atime = later.mtime = later.ctime = UINT64_MAX;
+	cr_expect_eq(identity_compare(&identity, &later, true, &evidence), IDENTITY_OTHER);
 }
 
 Test(identity, number_0_is_none)

@@ -247,6 +247,21 @@ Test(relayd_nodes, attributes_from_before_a_write_say_nothing)
 	a->writers = 0;
 }
 
+Test(relayd_nodes, what_was_counted_in_another_order_is_found_by_its_name)
+{
+	struct fuse_entry_out entry = nodes_play_entry(10, S_IFREG, 1010), again = nodes_play_entry(11, S_IFREG, 1011);
+	struct node *a, *b;
+
+	entry.attr.ctime = again.attr.ctime = entry.attr.mtime = again.attr.mtime = 1000;
+	entry.attr.mtimensec = again.attr.mtimensec = 0;
+	cr_assert_eq(nodes_entry(&nodes, root, "a", &entry, NULL, &a), 0);
+	nodes.evidence.kept = 3;
+	nodes_incarnation(&nodes, 2);
+	cr_assert_eq(nodes_entry(&nodes, root, "a", &again, a, &b), 0);
+	cr_assert_eq(b, a);
+	cr_assert_eq(nodes.evidence.changed, 1);
+}
+
 Test(relayd_nodes, root_is_evidence_for_numbers)
 {
 	struct fuse_attr attr = {.ino = 500, .mode = S_IFDIR};
