@@ -17,9 +17,6 @@
 /* Seconds.  Clocks and stores of whole seconds may be off by less. */
 #define OLD_AFTER 60
 
-/* Nanoseconds between the asking for attributes and their being learnt, at most. */
-#define MOMENT 1000000000ll
-
 static bool ino_given(const struct fuse_attr *attr, bool made_up)
 {
 	return !made_up && attr->ino != 0 && attr->ino != INO_UNKNOWN;
@@ -56,27 +53,6 @@ static bool is_old(const struct fuse_attr *attr)
 	return attr->ctime != 0 && attr->ctime < (uint64_t)now && now - (int64_t)attr->ctime > OLD_AFTER;
 }
 
-/*
- * Files that are made when they are read (lxcfs) have as their times the moment in which one
- * asks, all three, to the nanosecond.  Of stored files only one made within that second is
- * alike, if it was neither read nor written to later.
- */
-static bool is_momentary(const struct fuse_attr *attr)
-{
-	struct timespec now;
-	int64_t since;
-
-	if (!type_is(attr, S_IFREG) || attr->mtimensec == 0 || attr->mtime != attr->ctime ||
-	    attr->mtime != attr->atime || attr->mtimensec != attr->ctimensec || attr->mtimensec != attr->atimensec)
-		return false;
-	clock_gettime(CLOCK_REALTIME, &now);
-	/* First the seconds: any may have been given, and their nanoseconds may not fit. */
-	if (attr->mtime + 1 < (uint64_t)now.tv_sec || attr->mtime > (uint64_t)now.tv_sec)
-		return false;
-	since = ((int64_t)now.tv_sec - (int64_t)attr->mtime) * MOMENT + now.tv_nsec - (int64_t)attr->mtimensec;
-	return since >= 0 && since < MOMENT;
-}
-
 void identity_learn(struct identity *identity, const struct fuse_attr *attr, bool made_up, bool at_rest)
 {
 	bool first = identity->mode == 0;
@@ -99,7 +75,6 @@ void identity_learn(struct identity *identity, const struct fuse_attr *attr, boo
 	identity->ctime = attr->ctime;
 	identity->ctimensec = attr->ctimensec;
 	identity->old = is_old(attr);
-	identity->momentary = is_momentary(attr);
 	identity->times = IDENTITY_TIMES_VOID;
 	identity->size = attr->size;
 	identity->mtime = attr->mtime;
@@ -131,14 +106,7 @@ static enum identity_verdict times_verdict(const struct identity *identity, cons
 		/* Under another name it may have been written to, but that does not turn back the clock. */
 		if (identity->linked || attr->nlink > 1)
 			return times_back(identity, attr) ? IDENTITY_OTHER : IDENTITY_SAME;
-		if (times_equal(identity, attr))
-			return IDENTITY_SAME;
-		/*
-		 * Times of the asking, then and now, are no file's.  Once is not enough: a file that
-		 * was made just then is not to be taken for whatever has its name later.
-		 */
-		return identity->momentary && is_momentary(attr) && !times_back(identity, attr) ? IDENTITY_SAME
-												: IDENTITY_OTHER;
+		return times_equal(identity, attr) ? IDENTITY_SAME : IDENTITY_OTHER;
 	case IDENTITY_TIMES_LEAST:
 		return times_back(identity, attr) ? IDENTITY_OTHER : IDENTITY_SAME;
 	default:

@@ -37,7 +37,7 @@ struct identity {
 	uint32_t gid;
 	uint16_t permissions;
 	uint8_t old;	   /* ctime was long past then: what changes the file gives it another */
-	uint8_t momentary; /* its times were those of the asking */
+	uint8_t reserved;
 	uint8_t ino_true;  /* the number may be relied on: it is not made up, and was never seen to change */
 	uint8_t times;	   /* enum identity_times */
 	uint8_t linked;	   /* it had other names, through which it may change unseen */
