@@ -53,10 +53,7 @@ void dispatch_free(struct dispatch *dispatch, uint32_t slot)
 {
 	struct inflight *r = &dispatch->inflight[slot];
 
-	if (r->renaming) {
-		r->renaming = false;
-		namegate_change_end(&dispatch->repair.restore.names);
-	}
+	dispatch_namegate_leave(dispatch, r);
 	/* Before the slot can be another request's. */
 	if (r->doubt) {
 		r->doubt = false;

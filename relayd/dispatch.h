@@ -262,6 +262,8 @@ void dispatch_refuse(struct dispatch *dispatch, uint32_t slot, int error);
  * the backend, is translated where it lies.
  */
 void dispatch_deliver(struct dispatch *dispatch, uint32_t slot, const struct fuse_out_header *header, void *payload);
+/* The request is through the namespace gate no longer, if it was. */
+void dispatch_namegate_leave(struct dispatch *dispatch, struct inflight *r);
 void dispatch_free(struct dispatch *dispatch, uint32_t slot);
 void dispatch_event(struct dispatch *dispatch, unsigned events);
 uint64_t dispatch_now_ns(void);

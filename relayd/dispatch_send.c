@@ -106,7 +106,7 @@ static int send_native(struct dispatch *dispatch, uint32_t slot, int flags)
 	return err;
 }
 
-static void namegate_leave(struct dispatch *dispatch, struct inflight *r)
+void dispatch_namegate_leave(struct dispatch *dispatch, struct inflight *r)
 {
 	if (r->renaming)
 		namegate_change_end(&dispatch->repair.restore.names);
@@ -136,7 +136,7 @@ int dispatch_pass(struct dispatch *dispatch, uint32_t slot, int flags)
 		return DISPATCH_PASSED;
 	}
 	if (result == TRANSLATE_RESTORE || !namegate_enter(dispatch, r)) {
-		namegate_leave(dispatch, r);
+		dispatch_namegate_leave(dispatch, r);
 		return DISPATCH_BEHIND;
 	}
 	translate_note(&dispatch->translate, request, &r->note);
@@ -145,7 +145,7 @@ int dispatch_pass(struct dispatch *dispatch, uint32_t slot, int flags)
 	result = slot_send(dispatch, slot, iov, iov[1].iov_len ? 2 : 1, flags);
 	if (!result || unsendable(dispatch, slot, result))
 		return DISPATCH_PASSED;
-	namegate_leave(dispatch, r);
+	dispatch_namegate_leave(dispatch, r);
 	return result == -EAGAIN ? -EAGAIN : -EPIPE;
 }
 

@@ -65,13 +65,6 @@ static int gate_enter(struct work *work)
 	return renames && !work->r->renaming ? -EPIPE : 0;
 }
 
-static void gate_leave(struct work *work)
-{
-	if (work->r->renaming)
-		namegate_change_end(&work->worker->repair->restore.names);
-	work->r->renaming = false;
-}
-
 /* These return 0, a positive errno to answer with, or -EPIPE, -ENOMEM, -EAGAIN. */
 
 /* What came of it in an earlier life; or how things are before it is sent for the first time. */
@@ -186,7 +179,7 @@ static int work_round(struct work *work)
 	if (!err && !work->done)
 		err = work_send(work);
 	if (!work->done)
-		gate_leave(work);
+		dispatch_namegate_leave(work->dispatch, work->r);
 	/* Something is another incarnation's, and that one not ours: ids that were given away, for one.  Once more. */
 	return err == -EPIPE && !ask_gone(&worker->ask) ? 0 : err;
 }

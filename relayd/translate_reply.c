@@ -59,17 +59,15 @@ static int reply_setattr(const struct translate_reply *r)
 {
 	struct fuse_attr_out *out = r->payload;
 	struct node *node = translate_node(r);
-	uint32_t changes = r->note->changes;
+	uint32_t changes;
+	bool undisturbed;
 
 	if (!node)
 		return 0;
 	translate_settle(r);
-	if (node->changes == changes) {
-		nodes_disturb(node); /* what was asked for in between may be from before */
-		changes = node->changes;
-	} else {
-		nodes_disturb(node);
-	}
+	undisturbed = node->changes == r->note->changes;
+	nodes_disturb(node); /* what was asked for in between may be from before */
+	changes = undisturbed ? node->changes : r->note->changes;
 	nodes_attr(&r->translate->nodes, node, &out->attr, changes);
 	return 0;
 }
