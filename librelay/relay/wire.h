@@ -16,7 +16,7 @@
 
 #include "relay/fuse_abi.h"
 
-#define RELAY_WIRE_VERSION 1u
+#define RELAY_WIRE_VERSION 2u
 
 /*
  * The channel is a SOCK_SEQPACKET socket: one FUSE request or reply a packet.
@@ -40,11 +40,24 @@ enum relay_notify {
 	RELAY_NOTIFY_HELLO = 0x52000001, /* struct relay_hello: asks for WELCOME */
 	RELAY_NOTIFY_KEEP = 0x52000002,	 /* struct relay_key, one descriptor */
 	RELAY_NOTIFY_DROP = 0x52000003,	 /* struct relay_key */
+	RELAY_NOTIFY_PAUSED = 0x52000004, /* no body: see RELAY_PAUSE */
+	RELAY_NOTIFY_GONE = 0x52000005,	 /* no body: the kernel says that the mount has ended */
+	RELAY_NOTIFY_BACK = 0x52000006,	 /* struct relay_key, one descriptor: asks for RELAY_BACKED */
+	RELAY_NOTIFY_UNBACK = 0x52000007, /* struct relay_key */
 };
 
 enum relay_private_opcode {
 	RELAY_WELCOME = 0x52000001, /* struct relay_welcome, the journal's descriptor */
 	RELAY_KEPT = 0x52000002,    /* struct relay_key, one descriptor */
+	/*
+	 * Direct lane, no body.  GO: the backend's threads may read /dev/fuse from now on.  All
+	 * that earlier incarnations had not answered was sent before it.  PAUSE: they are
+	 * to stop; PAUSED says that none reads any more and that all they had read is
+	 * answered, but for detached requests.  Another GO may follow.
+	 */
+	RELAY_GO = 0x52000003,
+	RELAY_PAUSE = 0x52000004,
+	RELAY_BACKED = 0x52000005, /* struct relay_backed */
 };
 
 struct relay_hello {
@@ -57,17 +70,32 @@ struct relay_key {
 	uint64_t key;
 };
 
-enum relay_welcome_flags {
-	RELAY_WELCOME_SHARED_STORE = 1 << 0, /* others write to the store too */
+/*
+ * A file that the kernel reads and writes by itself (FUSE passthrough): the answer to
+ * BACK, and what earlier incarnations have.  id is the kernel's, positive, and good
+ * until UNBACK; or a negative errno, and nothing is registered.
+ */
+struct relay_backed {
+	uint64_t key;
+	int32_t id;
+	uint32_t reserved;
 };
 
-/* `kept` RELAY_KEPT messages follow it. */
+enum relay_welcome_flags {
+	RELAY_WELCOME_SHARED_STORE = 1 << 0, /* others write to the store too */
+	RELAY_WELCOME_DIRECT = 1 << 1,	     /* a second descriptor follows the journal's: /dev/fuse */
+	RELAY_WELCOME_PASSTHROUGH = 1 << 2,  /* BACK may succeed */
+};
+
+/* `kept` RELAY_KEPT messages follow it, then `backed` RELAY_BACKED ones. */
 struct relay_welcome {
 	uint32_t version;
 	uint32_t incarnation;
 	uint32_t kept;
 	uint32_t flags; /* enum relay_welcome_flags */
 	uint64_t journal_size;
+	uint32_t backed;
+	uint32_t reserved;
 };
 
 /*
@@ -92,12 +120,27 @@ static inline uint32_t relay_unique_slot(uint64_t unique)
  *
  *   relay_journal | relay_slot[large + small] | buffers of each slot
  *
+ * In the socket lane relayd reads requests into it.  In the direct lane the backend does,
+ * once it was told to GO: it claims a slot by moving its state from FREE to READING, and
+ * frees it when the kernel has the reply.  What relayd sends on the channel is in slots
+ * of relayd's, in either lane.
+ *
  * A large slot takes any request.  A small one takes what may wait for another
  * request (SETLKW), so that waiters never use up the slots that would let them
  * go on.  Large slots come first.
  */
 #define RELAY_JOURNAL_MAGIC 0x314a444c594c4552ULL /* "RELYLDJ1" */
-#define RELAY_JOURNAL_VERSION 1u
+#define RELAY_JOURNAL_VERSION 2u
+
+/* Buckets of a quarter of a power of two each, from 1 us: percentiles to 19 %. */
+#define RELAY_COUNT_BUCKETS 128u
+
+/* What was answered, of one opcode: latencies are from the request's arrival to its reply. */
+struct relay_count {
+	_Atomic uint64_t count;
+	_Atomic uint64_t errors; /* replies with an error */
+	_Atomic uint64_t buckets[RELAY_COUNT_BUCKETS];
+};
 
 struct relay_journal {
 	uint64_t magic;
@@ -109,12 +152,13 @@ struct relay_journal {
 	uint32_t incarnation; /* the life being served */
 	uint64_t size;	      /* of the whole */
 	uint64_t reserved[11];
+	struct relay_count counts[RELAY_OPCODE_MAX]; /* by backends that read by themselves; shown, not relied on */
 };
-static_assert(sizeof(struct relay_journal) == 128, "journal header");
+static_assert(sizeof(struct relay_journal) == 128 + RELAY_OPCODE_MAX * sizeof(struct relay_count), "journal header");
 
 enum relay_slot_state {
-	RELAY_SLOT_FREE = 0,	 /* nobody's */
-	RELAY_SLOT_READING = 1,	 /* relayd is reading a request into it; unique is 0 */
+	RELAY_SLOT_FREE = 0,	 /* nobody's; the unique in the header of its request buffer is 0 */
+	RELAY_SLOT_READING = 1,	 /* a request is being read into it; `unique` is 0 */
 	RELAY_SLOT_TAKEN = 2,	 /* the request is whole */
 	RELAY_SLOT_APPLYING = 3, /* the pre-state is recorded, the store may have changed */
 	RELAY_SLOT_APPLIED = 4,	 /* the reply is whole: only its delivery is left */
@@ -139,8 +183,13 @@ struct relay_undo {
 
 /*
  * One in-flight request.  `state` is published last (release) by whoever moves
- * the slot on, and read first (acquire).  relayd owns FREE, READING and TAKEN,
- * the backend owns the rest until it has sent the reply.
+ * the slot on, and read first (acquire).  relayd owns FREE, READING and TAKEN of
+ * what it sends, the backend owns the rest until it has sent the reply; and all of
+ * what it has claimed by itself, which has no channel_unique.
+ *
+ * The request buffer of a FREE slot begins with a header whose unique is 0: who frees
+ * it sees to that first.  The kernel copies a request whole or not at all, so one that is
+ * found in READING with another unique there is whole.
  *
  * FORGET and BATCH_FORGET take no reply of the kernel's, but their slot has to be
  * freed exactly when they are done: a backend that has said HELLO acknowledges
@@ -153,7 +202,7 @@ struct relay_slot {
 	_Atomic uint32_t state;
 	uint32_t opcode;
 	uint64_t unique;	 /* the kernel's; 0 while READING */
-	uint64_t channel_unique; /* relay_unique_make() */
+	uint64_t channel_unique; /* relay_unique_make(); 0: the backend has read it by itself */
 	uint32_t request_size;
 	uint32_t reply_size;	     /* valid in APPLIED */
 	_Atomic uint32_t undo_count; /* RELAY_UNDO_*: entries of undo[], items done */
