@@ -67,7 +67,7 @@ struct relay_slot_place relay_slot_place(uint32_t large, uint32_t small, uint32_
 /* Copies the header out of the mapping first: what is checked is what is used. */
 static int header_check(const struct relay_journal *shared, uint64_t size, struct relay_journal *header)
 {
-	memcpy(header, shared, sizeof(*header));
+	memcpy(header, shared, offsetof(struct relay_journal, counts));
 	if (header->magic != RELAY_JOURNAL_MAGIC || header->version != RELAY_JOURNAL_VERSION)
 		return -EPROTO;
 	if (header->header_size != sizeof(*header) || header->slot_size != sizeof(struct relay_slot))

@@ -4,6 +4,8 @@
 librelay_sources = \
 	librelay/attach.h \
 	librelay/channel.c \
+	librelay/counts.c \
+	librelay/counts.h \
 	librelay/crash.h \
 	librelay/ctl_client.c \
 	librelay/ctl_client.h \

@@ -153,7 +153,7 @@ static int do_status(struct ctl_request *request)
 	return 0;
 }
 
-static void fill_row(struct relay_ctl_stats_row *row, uint32_t opcode, const struct stats_opcode *counted)
+static void fill_row(struct relay_ctl_stats_row *row, uint32_t opcode, const struct relay_count *counted)
 {
 	const struct relay_op *op = relay_op_get(opcode);
 

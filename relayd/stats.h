@@ -11,19 +11,10 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include "relay/fuse_abi.h"
-
-/* Buckets of a quarter of a power of two each, from 1 us: percentiles to 19 %. */
-#define STATS_BUCKETS 128
-
-struct stats_opcode {
-	_Atomic uint64_t count;
-	_Atomic uint64_t errors; /* replies with an error */
-	_Atomic uint64_t buckets[STATS_BUCKETS];
-};
+#include "relay/wire.h"
 
 struct stats {
-	struct stats_opcode opcodes[RELAY_OPCODE_MAX];
+	struct relay_count opcodes[RELAY_OPCODE_MAX];
 	_Atomic uint64_t restarts;	   /* incarnations after the first */
 	_Atomic uint64_t redone;	   /* requests given to a further incarnation */
 	_Atomic uint64_t resent;	   /* stored replies sent by relayd itself */
@@ -43,6 +34,6 @@ void stats_count(struct stats *stats, uint32_t opcode, int error, uint64_t laten
 void stats_pause(struct stats *stats, uint64_t us);
 
 /* The latency in microseconds below which `percent` (0 to 100) of the requests lie; 0 without any. */
-uint64_t stats_percentile(const struct stats_opcode *opcode, double percent);
+uint64_t stats_percentile(const struct relay_count *opcode, double percent);
 
 #endif

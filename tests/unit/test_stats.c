@@ -46,7 +46,7 @@ Test(stats, no_requests_have_no_percentile)
 
 Test(stats, percentiles_part_the_requests)
 {
-	const struct stats_opcode *row = &stats.opcodes[FUSE_READ];
+	const struct relay_count *row = &stats.opcodes[FUSE_READ];
 	unsigned i;
 
 	for (i = 0; i < 90; i++)
