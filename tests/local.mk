@@ -368,6 +368,23 @@ matrix-foreign: all tests/integration/matrix_foreign$(EXEEXT) $(check_LTLIBRARIE
 	@$(AM_TESTS_ENVIRONMENT) tests/integration/matrix_foreign --full
 .PHONY: matrix-foreign
 
+# Against plain libfuse; make bench BENCH=--help says what it can do.
+helper_programs += tests/bench/load
+tests_bench_load_SOURCES = \
+	tests/bench/load.c \
+	tests/bench/load.h \
+	tests/bench/load_data.c \
+	tests/bench/load_meta.c \
+	tests/bench/load_pause.c \
+	tests/bench/load_prepare.c \
+	tests/bench/load_untar.c
+tests_bench_load_LDADD =
+EXTRA_DIST += tests/bench/README.md tests/bench/bench tests/bench/chart.awk tests/bench/columns.sh tests/bench/table.awk
+BENCH =
+bench: all tests/bench/load$(EXEEXT)
+	@$(AM_TESTS_ENVIRONMENT) bash $(top_srcdir)/tests/bench/bench $(BENCH)
+.PHONY: bench
+
 # Many nodes and open files behind a filesystem of others.
 scale: all tests/integration/scale$(EXEEXT)
 	@$(AM_TESTS_ENVIRONMENT) tests/integration/scale --nodes 200000 --files 1000

@@ -1,0 +1,153 @@
+# The columns of bench: what stands between an application and the store's directory.
+# Sourced by it.  A column NAME is a function column_NAME, which sets
+#
+#	kind	dir: nothing; plain: a FUSE program by itself; relayd: one behind relayd
+#	program	and arguments, where {store} is the directory, {timeout} how many seconds
+#		the kernel may believe names and attributes, and {mountfd} the mountpoint
+#	lane	for relayd: --lane's argument, or empty
+#
+# and is mounted once for each timeout that a work asks for, with the same options of
+# the mount on both sides.  Two mounts of a column share nothing but the store.
+
+column_names='dir libfuse direct direct-nopass socket'
+# Not in the table by default.
+column_more='libfuse-hp socket-native'
+
+# As both sides have it: the kernel checks permissions, by the attributes it was told.
+mount_options=allow_other,default_permissions,suid,dev
+
+column_dir() { kind=dir program=; }
+
+# With threads, and with /dev/fuse shared by them: docs/performance.md has the others.
+column_libfuse()
+{
+	peer passthrough_ll
+	kind=plain
+	program="$peer -f -o source={store},cache=auto,timeout={timeout} $libfuse_options"
+}
+
+column_libfuse_hp()
+{
+	peer passthrough_hp
+	kind=plain
+	program="$peer --foreground $libfuse_options {store}"
+	[ "$timeout" != 0 ] || program="$program --nocache"
+}
+
+column_direct()
+{
+	kind=relayd lane=direct
+	program="$fsserver --source {store} --timeout {timeout}"
+}
+
+# What fsserver costs where the kernel can't read and write the store's file by itself.
+column_direct_nopass()
+{
+	column_direct
+	if fsserver --help | grep -q -e --passthrough; then
+		program="$program --passthrough=off"
+	else
+		kind=none
+	fi
+}
+
+column_socket()
+{
+	column_libfuse
+	kind=relayd lane=socket
+	program="$program {mountfd}"
+}
+
+column_socket_native()
+{
+	column_direct
+	lane=socket
+}
+
+peer()
+{
+	bash "$top_srcdir/tests/backends/build" "$1" >"$tmp/build.log" 2>&1 || fail "$1: $(tail -n 1 "$tmp/build.log")"
+	peer=$top_builddir/tests/backends/peers/$1
+}
+
+# ---- variants: --variant NAME='COLUMN ARGUMENTS', --build NAME=DIR --------------------
+
+declare -A variant_of variant_args variant_build
+
+# What COLUMN is, for one timeout: $kind, $program, $lane, and $build of relayd and fsserver.
+column_define()
+{
+	local base=${variant_of[$1]:-$1}
+
+	timeout=$2 lane='' build=${variant_build[$1]:-$top_builddir}
+	fsserver=$build/fs/fsserver/fsserver
+	PATH=$build/relayd:${fsserver%/*}:$path_before
+	declare -F "column_${base//-/_}" >/dev/null || fail "no such column: $base (--list names them)"
+	"column_${base//-/_}"
+	program="$program ${variant_args[$1]:-}"
+	program=${program//\{store\}/$store/$1}
+	program=${program//\{timeout\}/$timeout}
+}
+
+# ---- mounts ------------------------------------------------------------------------
+
+# By "COLUMN@TIMEOUT": where it is to be seen, and the ids of its processes.
+declare -A mount_dir mount_pids mount_socket mount_top_pid
+
+column_mount()
+{
+	local key=$1@$2 dir=$tmp/mnt/$1@$2 socket=$tmp/$1@$2.sock args=()
+
+	column_define "$1" "$2"
+	mount_pids[$key]=
+	if [ "$kind" = dir ]; then
+		mount_dir[$key]=$store/$1
+		return
+	fi
+	mkdir -p "$dir"
+	mount_dir[$key]=$dir
+	if [ "$kind" = plain ]; then
+		# shellcheck disable=SC2086 # words
+		${server_cpu:+taskset -c "$server_cpu"} $program -o "$mount_options" "$dir" </dev/null >>"$tmp/$key.log" 2>&1 &
+		mount_top_pid[$key]=$!
+		wait_for 10 eval "is_mounted '$dir' || process_gone $!"
+		mount_pids[$key]=$!
+	else
+		if [ -n "$lane" ] && relayd --help | grep -q -e --lane; then
+			args=(--lane="$lane")
+		fi
+		RELAY_WAYS_DIR=$build/ways ${server_cpu:+taskset -c "$server_cpu"} relayd --foreground --socket "$socket" --mount "$dir" --backend "$program" \
+			-o "$mount_options" "${args[@]}" </dev/null >>"$tmp/$key.log" 2>&1 &
+		mount_top_pid[$key]=$!
+		mount_socket[$key]=$socket
+		wait_for 10 eval "[ -S '$socket' ] || process_gone $!"
+		timeout 30 relayctl --socket "$socket" wait --state=SERVING || :
+		mount_pids[$key]="$! $(backend_pid "$key")"
+	fi
+	is_mounted "$dir" || fail "$1 has not mounted: $(tail -n 3 "$tmp/$key.log")"
+}
+
+backend_field()
+{
+	relayctl --socket "${mount_socket[$1]}" status --json | jq -r ".mounts[0].$2"
+}
+
+backend_pid()
+{
+	backend_field "$1" backend_pid
+}
+
+columns_unmount()
+{
+	local key
+
+	for key in "${!mount_top_pid[@]}"; do
+		if [ -n "${mount_socket[$key]:-}" ]; then
+			relayctl --socket "${mount_socket[$key]}" unmount "${mount_dir[$key]}" || :
+		else
+			umount "${mount_dir[$key]}" || :
+		fi
+		timeout 10 tail --pid="${mount_top_pid[$key]}" -s 0.05 -f /dev/null || echo "$key does not end"
+	done
+	mount_top_pid=()
+}
