@@ -27,6 +27,8 @@ librelay_sources = \
 	librelay/serve.c \
 	librelay/serve_forget.c \
 	librelay/serve_request.c \
+	librelay/slots.c \
+	librelay/slots.h \
 	librelay/state.c
 
 relayincludedir = $(includedir)/relay

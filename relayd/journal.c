@@ -8,8 +8,8 @@
  *   nobody has seen whole;
  * - one dying after it leaves TAKEN: the request is whole and not applied;
  * - the backend moves the slot on from there (librelay/reply.c);
- * - journal_slot_free() is one store: dying before it leaves a reply that may
- *   have been delivered, and that the kernel refuses (ENOENT) if it had it.
+ * - dying before journal_slot_free() leaves a reply that may have been delivered,
+ *   and that the kernel refuses (ENOENT) if it had it.
  */
 #include "journal.h"
 
@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "slots.h"
 
 static int journal_make(int fd, uint32_t large, uint32_t small)
 {
@@ -125,7 +126,7 @@ void journal_slot_publish(struct journal *journal, uint32_t slot, uint64_t uniqu
 
 void journal_slot_free(struct journal *journal, uint32_t slot)
 {
-	atomic_store_explicit(&relay_slot_at(&journal->map, slot)->state, RELAY_SLOT_FREE, memory_order_release);
+	relay_slot_free(&journal->map, slot);
 }
 
 uint32_t journal_slot_stored(const struct journal *journal, uint32_t slot)

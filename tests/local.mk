@@ -69,6 +69,7 @@ tests_unit_test_restore_dir_SOURCES = tests/unit/test_restore_dir.c $(restore_te
 unit_tests += tests/unit/test_serve
 tests_unit_test_serve_LDADD = $(crash_ldadd)
 unit_tests += tests/unit/test_session_init
+unit_tests += tests/unit/test_slots
 unit_tests += tests/unit/test_state
 tests_unit_test_state_LDADD = $(crash_ldadd)
 unit_tests += tests/unit/test_stats

@@ -151,7 +151,9 @@ struct relay_journal {
 	uint32_t small;
 	uint32_t incarnation; /* the life being served */
 	uint64_t size;	      /* of the whole */
-	uint64_t reserved[11];
+	_Atomic uint32_t starving; /* threads that wait for a free slot */
+	_Atomic uint32_t freed;	   /* the futex they wait on, counted up when a slot is freed (slots.h) */
+	uint64_t reserved[10];
 	struct relay_count counts[RELAY_OPCODE_MAX]; /* by backends that read by themselves; shown, not relied on */
 };
 static_assert(sizeof(struct relay_journal) == 128 + RELAY_OPCODE_MAX * sizeof(struct relay_count), "journal header");
