@@ -6,6 +6,7 @@
  *                           <-     HELLO
  *   WELCOME (journal's fd)  ->
  *   KEPT (fd), any number   ->
+ *   BACKED, any number      ->
  *                                  rolls the state back, calls init()
  *                           <-     the answer to INIT
  *
@@ -29,7 +30,7 @@
 #define FORCED ((uint64_t)(FUSE_INIT_EXT | FUSE_SETXATTR_EXT | FUSE_BIG_WRITES | FUSE_MAX_PAGES))
 
 /* Needs /dev/fuse itself, or fields of the answer that are librelay's. */
-#define WITHHELD (FUSE_OVER_IO_URING | FUSE_PASSTHROUGH | (uint64_t)FUSE_MAP_ALIGNMENT | FUSE_REQUEST_TIMEOUT)
+#define WITHHELD (FUSE_OVER_IO_URING | (uint64_t)FUSE_MAP_ALIGNMENT | FUSE_REQUEST_TIMEOUT)
 
 /* One packet of the handshake, and the descriptor that came with it (-1: none). */
 struct packet {
@@ -89,12 +90,14 @@ static int receive_init(struct relay_session *session)
 	if (session->init.major != FUSE_KERNEL_VERSION || session->init.minor < MINOR_LEAST ||
 	    (session->init.flags & FORCED) != FORCED)
 		return -EPROTO;
+	/* That is for WELCOME to offer. */
+	session->init.flags2 &= ~(uint32_t)(FUSE_PASSTHROUGH >> 32);
 	session->init_unique = packet.header.unique;
 	RELAY_CRASH_POINT("INIT", "received");
 	return 0;
 }
 
-static int receive_welcome(struct relay_session *session, uint32_t *kept)
+static int receive_welcome(struct relay_session *session, uint32_t *kept, uint32_t *backed)
 {
 	const struct relay_welcome *welcome;
 	struct packet packet;
@@ -116,7 +119,10 @@ static int receive_welcome(struct relay_session *session, uint32_t *kept)
 		return -EPROTO;
 	session->incarnation = welcome->incarnation;
 	session->shared_store = welcome->flags & RELAY_WELCOME_SHARED_STORE;
+	if (welcome->flags & RELAY_WELCOME_PASSTHROUGH)
+		session->init.flags2 |= (uint32_t)(FUSE_PASSTHROUGH >> 32);
 	*kept = welcome->kept;
+	*backed = welcome->backed;
 	return 0;
 }
 
@@ -139,10 +145,27 @@ static int receive_kept(struct relay_session *session)
 	return relay_internal_kept_add(session, key->key, packet.fd);
 }
 
+static int receive_backed(struct relay_session *session)
+{
+	const struct relay_backed *backed;
+	struct packet packet;
+	int err;
+
+	err = packet_receive(session, &packet);
+	if (err)
+		return err;
+	if (packet.fd >= 0)
+		close(packet.fd);
+	backed = packet_body(&packet, RELAY_BACKED, sizeof(*backed));
+	if (!backed || backed->id <= 0)
+		return -EPROTO;
+	return relay_internal_backed_add(session, backed->id);
+}
+
 int relay_internal_handshake(struct relay_session *session)
 {
 	const struct relay_hello hello = {.version = RELAY_WIRE_VERSION};
-	uint32_t kept;
+	uint32_t kept, backed;
 	int err;
 
 	err = receive_init(session);
@@ -151,10 +174,14 @@ int relay_internal_handshake(struct relay_session *session)
 	err = relay_internal_channel_notify(session, RELAY_NOTIFY_HELLO, &hello, sizeof(hello), NULL, 0, NULL, 0);
 	if (err)
 		return err == -EPIPE || err == -ECONNRESET ? 1 : err;
-	err = receive_welcome(session, &kept);
+	err = receive_welcome(session, &kept, &backed);
 	while (!err && kept > 0) {
 		err = receive_kept(session);
 		kept--;
+	}
+	while (!err && backed > 0) {
+		err = receive_backed(session);
+		backed--;
 	}
 	if (err)
 		return err;
@@ -170,6 +197,7 @@ int relay_internal_negotiate(struct relay_session *session, struct fuse_init_out
 	const struct fuse_init_in *in = &session->init;
 	uint64_t offered = (in->flags | (uint64_t)in->flags2 << 32) & ~WITHHELD;
 	uint64_t flags;
+	uint32_t depth;
 	int err;
 
 	memset(out, 0, sizeof(*out));
@@ -181,6 +209,11 @@ int relay_internal_negotiate(struct relay_session *session, struct fuse_init_out
 			return err;
 	}
 	flags = ((out->flags | (uint64_t)out->flags2 << 32) | FORCED) & offered;
+	/* The kernel ignores it then. */
+	if (flags & FUSE_WRITEBACK_CACHE)
+		flags &= ~FUSE_PASSTHROUGH;
+	session->passthrough = flags & FUSE_PASSTHROUGH;
+	depth = !session->passthrough ? 0 : out->RELAY_STACK_DEPTH ? out->RELAY_STACK_DEPTH : 1;
 	out->flags = (uint32_t)flags;
 	out->flags2 = (uint32_t)(flags >> 32);
 	out->major = FUSE_KERNEL_VERSION;
@@ -191,6 +224,7 @@ int relay_internal_negotiate(struct relay_session *session, struct fuse_init_out
 	out->max_pages = RELAY_MAX_PAGES;
 	out->map_alignment = 0;
 	memset(out->unused, 0, sizeof(out->unused));
+	out->RELAY_STACK_DEPTH = depth;
 	RELAY_CRASH_POINT("INIT", "applied");
 	return 0;
 }

@@ -84,6 +84,9 @@ struct relay_session {
 	struct relay_journal_map journal;
 	struct relay_kept *kept;
 	uint32_t kept_count;
+	bool passthrough; /* files can be registered */
+	int32_t *backed;  /* the ids of files that earlier incarnations have registered */
+	uint32_t backed_count;
 	_Atomic uint64_t *interrupted; /* by slot: the unique of its last INTERRUPT */
 
 	pthread_mutex_t state_lock;
@@ -183,5 +186,11 @@ int relay_internal_kept_add(struct relay_session *session, uint64_t key, int fd)
 /* The descriptor under the key, which stays the session's, or -1. */
 int relay_internal_kept_get(const struct relay_session *session, uint64_t key);
 void relay_internal_kept_close(struct relay_session *session);
+
+/* ---- backing.c --------------------------------------------------------- */
+
+/* Returns 0 or -ENOMEM. */
+int relay_internal_backed_add(struct relay_session *session, int32_t id);
+void relay_internal_backed_free(struct relay_session *session);
 
 #endif

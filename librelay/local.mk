@@ -3,6 +3,7 @@
 
 librelay_sources = \
 	librelay/attach.h \
+	librelay/backing.c \
 	librelay/channel.c \
 	librelay/counts.c \
 	librelay/counts.h \

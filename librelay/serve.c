@@ -196,6 +196,7 @@ static int session_serve(struct relay_session *session, unsigned threads)
 		return err > 0 ? 0 : err;
 	err = relay_internal_negotiate(session, &out);
 	relay_internal_kept_close(session);
+	relay_internal_backed_free(session);
 	if (!err)
 		err = threads_start(session, threads ? threads : threads_default());
 	/* The reason goes to relayd, whose log it is that people read. */
@@ -232,6 +233,7 @@ int relay_serve(int fd, const struct relay_ops *ops, unsigned threads, void *use
 	err = session_serve(session, threads);
 
 	relay_internal_kept_close(session);
+	relay_internal_backed_free(session);
 	relay_internal_state_unmap(session);
 	relay_journal_unmap(&session->journal);
 	pthread_cond_destroy(&session->changed);

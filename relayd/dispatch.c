@@ -200,6 +200,7 @@ int dispatch_init(struct dispatch *dispatch, const char *name, struct journal *j
 	}
 	repair_init(&dispatch->repair, dispatch, &dispatch->translate);
 	keep_init(&dispatch->keep);
+	backing_init(&dispatch->backing);
 	notify_init(&dispatch->notify, name, session->fd);
 	pthread_mutex_init(&dispatch->lock, NULL);
 	pthread_cond_init(&dispatch->changed, NULL);
@@ -267,6 +268,7 @@ void dispatch_deinit(struct dispatch *dispatch)
 	translate_deinit(&dispatch->translate);
 	notify_deinit(&dispatch->notify);
 	keep_deinit(&dispatch->keep);
+	backing_deinit(&dispatch->backing);
 	munmap(dispatch->reply, DISPATCH_REPLY_SIZE);
 	free(dispatch->inflight);
 	pthread_cond_destroy(&dispatch->changed);

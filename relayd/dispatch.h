@@ -35,6 +35,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "backing.h"
 #include "journal.h"
 #include "keep.h"
 #include "log.h"
@@ -114,6 +115,7 @@ struct dispatch {
 	struct session *session;
 	struct stats *stats;
 	struct keep keep; /* the replier's */
+	struct backing backing; /* likewise */
 	struct notify notify;
 	struct translate translate;
 	struct repair repair;
@@ -268,6 +270,13 @@ void dispatch_free(struct dispatch *dispatch, uint32_t slot);
 void dispatch_event(struct dispatch *dispatch, unsigned events);
 uint64_t dispatch_now_ns(void);
 const char *dispatch_opcode_name(uint32_t opcode);
+/*
+ * The replier: a BACK or UNBACK of the backend's, with its descriptor (-1: none), which stays the caller's.
+ * Returns 0, or -EPROTO if it is malformed.
+ */
+int dispatch_backing_take(struct dispatch *dispatch, const void *packet, uint32_t size, int fd);
+/* Tells a new incarnation what earlier ones have registered.  0 or a negative errno. */
+int dispatch_backing_tell(struct dispatch *dispatch);
 void *dispatch_reader(void *arg);
 void *dispatch_replier(void *arg);
 

@@ -65,7 +65,9 @@ static void hello_take(struct dispatch *dispatch, const struct packet *packet)
 		.welcome = {.version = RELAY_WIRE_VERSION,
 			    .incarnation = dispatch->incarnation,
 			    .kept = dispatch->keep.count,
-			    .flags = dispatch->shared_store ? RELAY_WELCOME_SHARED_STORE : 0,
+			    .flags = (dispatch->shared_store ? RELAY_WELCOME_SHARED_STORE : 0) |
+				     (session_passthrough_offered(dispatch->session) ? RELAY_WELCOME_PASSTHROUGH : 0),
+			    .backed = dispatch->backing.count,
 			    .journal_size = dispatch->journal->map.size},
 	};
 	struct iovec iov = {.iov_base = &answer, .iov_len = sizeof(answer)};
@@ -95,6 +97,8 @@ static void hello_take(struct dispatch *dispatch, const struct packet *packet)
 	err = (int)relay_internal_send_fds(dispatch->channel, &iov, 1, &dispatch->journal->fd, 1);
 	if (err > 0)
 		err = keep_each(&dispatch->keep, kept_send, dispatch);
+	if (err >= 0)
+		err = dispatch_backing_tell(dispatch);
 	if (err >= 0)
 		return;
 	/* It would wait for the rest: with the channel ended it is replaced instead. */
@@ -138,6 +142,11 @@ static void notification_take(struct dispatch *dispatch, const struct packet *pa
 	case RELAY_NOTIFY_KEEP:
 	case RELAY_NOTIFY_DROP:
 		key_take(dispatch, packet, header->error == RELAY_NOTIFY_KEEP);
+		return;
+	case RELAY_NOTIFY_BACK:
+	case RELAY_NOTIFY_UNBACK:
+		if (dispatch_backing_take(dispatch, packet->bytes, packet->size, *packet->fd) < 0)
+			reply_bad(dispatch, "a malformed BACK or UNBACK", 0);
 		return;
 	case -ENOSYS:
 		/* What ntfs-3g, whose library does not know BATCH_FORGET, says to each: the kernel drops it. */

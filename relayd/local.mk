@@ -8,6 +8,8 @@ relayd_librelayd_la_SOURCES = \
 	relayd/backend.c \
 	relayd/backend.h \
 	relayd/backoff.h \
+	relayd/backing.c \
+	relayd/backing.h \
 	relayd/children.c \
 	relayd/children.h \
 	relayd/ctl.c \
@@ -33,6 +35,7 @@ relayd_librelayd_la_SOURCES = \
 	relayd/dirlog.c \
 	relayd/dispatch.c \
 	relayd/dispatch.h \
+	relayd/dispatch_backing.c \
 	relayd/dispatch_read.c \
 	relayd/dispatch_redo.c \
 	relayd/dispatch_reply.c \

@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "backing.h"
 #include "children.h"
 #include "fdpass.h"
 #include "mountopts.h"
@@ -301,6 +302,8 @@ int session_open(struct session *session, const struct session_config *config, c
 		return err;
 	}
 	session->mounted = true;
+	/* What is registered is opened as root, whoever has opened it before. */
+	session->may_back = config->uid == 0 && backing_allowed();
 	session->mount_id = mount_id_at(session->mountpoint);
 	return 0;
 }

@@ -32,6 +32,7 @@ struct session {
 	struct fuse_init_out answer;
 	bool agreed;
 	bool native; /* with `agreed`: backends are linked with librelay, and see the kernel's own ids */
+	bool may_back; /* files may be registered for FUSE passthrough: backing_allowed(), and the mount is root's */
 };
 
 /* The exit status (daemon.h) that goes with a failure is in *status. */
@@ -95,6 +96,14 @@ int session_init_take(struct session *session, const void *request, uint32_t siz
  * Returns its size.
  */
 uint32_t session_init_request(const struct session *session, uint64_t unique, void *buffer);
+
+/*
+ * Whether a native backend may have FUSE_PASSTHROUGH, which session_init_request() leaves out:
+ * who does not know relayd would register files through the descriptor that it takes for
+ * /dev/fuse.  And whether it was agreed.
+ */
+bool session_passthrough_offered(const struct session *session);
+bool session_passthrough(const struct session *session);
 
 /*
  * Takes a backend's answer to INIT.  The first one is clamped and sent to the

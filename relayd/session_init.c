@@ -18,9 +18,13 @@
 /* Before it the structures of requests and replies are others than the opcode table knows. */
 #define MINOR_LEAST 12u
 
+/* From it on FUSE_PASSTHROUGH is what it is today, and the answer has max_stack_depth. */
+#define MINOR_PASSTHROUGH 40u
+
 /*
- * Never offered: what relies on the kernel's own descriptor (io_uring,
- * passthrough, DAX), or on requests that relayd doesn't let time out.
+ * Never offered: what relies on the kernel's own descriptor (io_uring, DAX), or on
+ * requests that relayd doesn't let time out.  Passthrough goes by another way: see
+ * session_passthrough_offered().
  */
 #define WITHHELD                                                                                                       \
 	(FUSE_OVER_IO_URING | FUSE_PASSTHROUGH | FUSE_HAS_INODE_DAX | (uint64_t)FUSE_MAP_ALIGNMENT |                    \
@@ -42,6 +46,19 @@ static uint64_t offered(const struct session *session)
 	const struct fuse_init_in *in = kernel_in(session);
 
 	return flags_of(in->flags, in->flags2) & ~WITHHELD;
+}
+
+bool session_passthrough_offered(const struct session *session)
+{
+	const struct fuse_init_in *in = kernel_in(session);
+
+	return session->may_back && in->minor >= MINOR_PASSTHROUGH &&
+	       flags_of(in->flags, in->flags2) & FUSE_PASSTHROUGH;
+}
+
+bool session_passthrough(const struct session *session)
+{
+	return session->agreed && flags_of(session->answer.flags, session->answer.flags2) & FUSE_PASSTHROUGH;
 }
 
 int session_init_take(struct session *session, const void *request, uint32_t size)
@@ -84,7 +101,7 @@ static void answer_clamp(const struct session *session, const struct fuse_init_o
 {
 	const uint32_t pages = native ? RELAY_MAX_PAGES : PAGES_TRANSLATED;
 	const uint32_t data = native ? RELAY_MAX_DATA : PAGES_TRANSLATED * 4096u;
-	uint64_t flags = flags_of(reply->flags, reply->flags2) & offered(session);
+	uint64_t wanted = flags_of(reply->flags, reply->flags2), flags = wanted & offered(session);
 
 	*out = *reply;
 	if (out->minor > RELAY_FUSE_MINOR)
@@ -97,10 +114,17 @@ static void answer_clamp(const struct session *session, const struct fuse_init_o
 	if (!(flags & FUSE_MAX_PAGES) || out->max_pages == 0 || out->max_pages > pages)
 		out->max_pages = (uint16_t)pages;
 	flags |= FUSE_MAX_PAGES | (offered(session) & (FUSE_HAS_RESEND | FUSE_INIT_EXT));
+	/* The kernel ignores it together with write-back caching, and without a depth. */
+	if (native && session_passthrough_offered(session) && wanted & FUSE_PASSTHROUGH &&
+	    !(flags & FUSE_WRITEBACK_CACHE) && reply->RELAY_STACK_DEPTH)
+		flags |= FUSE_PASSTHROUGH;
 	out->flags = (uint32_t)flags;
 	out->flags2 = flags & FUSE_INIT_EXT ? (uint32_t)(flags >> 32) : 0;
 	out->map_alignment = 0;
 	memset(out->unused, 0, sizeof(out->unused));
+	out->RELAY_STACK_DEPTH = 0;
+	if (out->flags2 & FUSE_PASSTHROUGH >> 32)
+		out->RELAY_STACK_DEPTH = reply->RELAY_STACK_DEPTH;
 }
 
 static int answer_compare(const struct fuse_init_out *was, const struct fuse_init_out *now, char *why, size_t why_size)
@@ -115,6 +139,7 @@ static int answer_compare(const struct fuse_init_out *was, const struct fuse_ini
 		{"max_write", was->max_write, now->max_write},
 		{"max_pages", was->max_pages, now->max_pages},
 		{"time_gran", was->time_gran, now->time_gran},
+		{"max_stack_depth", was->RELAY_STACK_DEPTH, now->RELAY_STACK_DEPTH},
 	};
 
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {

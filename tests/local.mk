@@ -82,6 +82,9 @@ unit_tests += tests/unit/test_translate_dir
 unit_tests += tests/unit/test_translate_reply
 
 unit_tests += tests/unit/test_backend
+unit_tests += tests/unit/test_backing
+unit_tests += tests/unit/test_relay_backing
+tests_unit_test_relay_backing_LDADD = $(crash_ldadd)
 unit_tests += tests/unit/test_way
 
 # For those that have a daemon and mounts of their own in the place of relayd's.

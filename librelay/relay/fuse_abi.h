@@ -10,6 +10,7 @@
 #define RELAY_FUSE_ABI_H
 
 #include <stdint.h>
+#include <sys/ioctl.h>
 
 #include <linux/fuse.h>
 
@@ -78,6 +79,23 @@ struct fuse_statx_out {
 #define FUSE_HAS_RESEND (1ULL << 39)
 #define FUSE_UNIQUE_RESEND (1ULL << 63)
 #define FUSE_NOTIFY_RESEND 7
+#define FOPEN_PASSTHROUGH (1 << 7)
+
+struct fuse_backing_map {
+	int32_t fd;
+	uint32_t flags;
+	uint64_t padding;
+};
+
+#define FUSE_DEV_IOC_BACKING_OPEN _IOW(229, 1, struct fuse_backing_map)
+#define FUSE_DEV_IOC_BACKING_CLOSE _IOW(229, 2, uint32_t)
+
+/* Members that had another name before: of fuse_open_out, and of fuse_init_out. */
+#define RELAY_BACKING_ID padding
+#define RELAY_STACK_DEPTH unused[0]
+#else
+#define RELAY_BACKING_ID backing_id
+#define RELAY_STACK_DEPTH max_stack_depth
 #endif
 
 #if FUSE_KERNEL_MINOR_VERSION < 41

@@ -329,6 +329,43 @@ int relay_drop_fd(struct relay_session *session, uint64_t key);
  */
 void relay_kept_fds(struct relay_session *session, void (*each)(uint64_t key, int fd, void *arg), void *arg);
 
+/* ---- files that the kernel reads and writes by itself ------------------- */
+
+/*
+ * FUSE passthrough (kernel 6.9 on): the answer to an OPEN or CREATE may name a file that
+ * the kernel then reads, writes and maps by itself.  It goes on doing so while no
+ * backend is there.
+ *
+ * It is there if init() finds FUSE_PASSTHROUGH in in->flags2 and sets it in out->flags2,
+ * without FUSE_WRITEBACK_CACHE.  (It may set max_stack_depth too; 1 is what it gets
+ * otherwise: files of filesystems that are not stacked upon others.)
+ *
+ * relay_back() registers a regular file; fd may be O_PATH where the kernel takes that, and
+ * stays the caller's.  What is opened through it is opened anew, with the registering
+ * process's credentials and the flags of the application's open(2).  The registration,
+ * in *backing, is good in each incarnation until relay_unback() or the mount's end; the
+ * answer says it so:
+ *
+ *     out.open_flags |= FOPEN_PASSTHROUGH;
+ *     out.backing_id = relay_backing_id(backing);   (`padding` in headers before 7.40)
+ *
+ * As long as an inode is open, each OPEN of it must be answered with the same registration,
+ * or each without: the kernel answers EIO to others.  So which it is belongs into
+ * the state, in the transaction of the answer.  A process dying between relay_back()
+ * and that answer leaves a registration that the state does not know: relay_backings(), to be
+ * used from init(), tells of all that earlier incarnations have left.
+ *
+ * relay_back() may have to wait for relayd: not within a transaction.  It returns 0, or a
+ * negative errno: -EOPNOTSUPP without FUSE_PASSTHROUGH, -EPERM, -EINVAL or -EISDIR for what is no
+ * regular file, -ELOOP for one on a stacked filesystem, -ENOSPC if too many are registered,
+ * -ECONNRESET if the channel has ended.  Whatever it is, the answer can do without.
+ */
+int relay_back(struct relay_session *session, int fd, uint64_t *backing);
+int relay_unback(struct relay_session *session, uint64_t backing);
+void relay_backings(struct relay_session *session, void (*each)(uint64_t backing, void *arg), void *arg);
+/* The kernel's number of a registration. */
+int32_t relay_backing_id(uint64_t backing);
+
 /* ---- notifications ----------------------------------------------------- */
 
 /*

@@ -42,8 +42,13 @@ enum relay_notify {
 	RELAY_NOTIFY_DROP = 0x52000003,	 /* struct relay_key */
 	RELAY_NOTIFY_PAUSED = 0x52000004, /* no body: see RELAY_PAUSE */
 	RELAY_NOTIFY_GONE = 0x52000005,	 /* no body: the kernel says that the mount has ended */
-	RELAY_NOTIFY_BACK = 0x52000006,	 /* struct relay_key, one descriptor: asks for RELAY_BACKED */
-	RELAY_NOTIFY_UNBACK = 0x52000007, /* struct relay_key */
+	/*
+	 * No body, one descriptor: a SOCK_SEQPACKET socket, with one packet of one byte and a file's
+	 * descriptor waiting in it.  The answer, a struct relay_backed, comes back on that socket: so
+	 * that who asks depends on nobody who receives from the channel.
+	 */
+	RELAY_NOTIFY_BACK = 0x52000006,
+	RELAY_NOTIFY_UNBACK = 0x52000007, /* struct relay_backed */
 };
 
 enum relay_private_opcode {
@@ -57,7 +62,7 @@ enum relay_private_opcode {
 	 */
 	RELAY_GO = 0x52000003,
 	RELAY_PAUSE = 0x52000004,
-	RELAY_BACKED = 0x52000005, /* struct relay_backed */
+	RELAY_BACKED = 0x52000005, /* struct relay_backed: one that an earlier incarnation has asked for */
 };
 
 struct relay_hello {
@@ -71,12 +76,11 @@ struct relay_key {
 };
 
 /*
- * A file that the kernel reads and writes by itself (FUSE passthrough): the answer to
- * BACK, and what earlier incarnations have.  id is the kernel's, positive, and good
- * until UNBACK; or a negative errno, and nothing is registered.
+ * A file that the kernel reads and writes by itself (FUSE passthrough).  id is the kernel's,
+ * positive, and good until UNBACK or the mount's end; or a negative errno, in the answer to
+ * BACK: nothing is registered.
  */
 struct relay_backed {
-	uint64_t key;
 	int32_t id;
 	uint32_t reserved;
 };
@@ -84,7 +88,7 @@ struct relay_backed {
 enum relay_welcome_flags {
 	RELAY_WELCOME_SHARED_STORE = 1 << 0, /* others write to the store too */
 	RELAY_WELCOME_DIRECT = 1 << 1,	     /* a second descriptor follows the journal's: /dev/fuse */
-	RELAY_WELCOME_PASSTHROUGH = 1 << 2,  /* BACK may succeed */
+	RELAY_WELCOME_PASSTHROUGH = 1 << 2,  /* the answer to INIT may take FUSE_PASSTHROUGH, which INIT never offers */
 };
 
 /* `kept` RELAY_KEPT messages follow it, then `backed` RELAY_BACKED ones. */

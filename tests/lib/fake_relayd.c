@@ -140,6 +140,43 @@ static void receive(struct fake_relayd *fake, struct fake_packet *packet, int *f
 		memcpy(fd, CMSG_DATA(cmsg), sizeof(*fd));
 }
 
+/* Takes the file out of the socket and answers there, as relayd does. */
+static void back_take(struct fake_relayd *fake, int sock)
+{
+	struct relay_backed answer = {.id = fake->back_answer};
+	char control[CMSG_SPACE(sizeof(int))], byte;
+	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg;
+	int fd;
+
+	must(recvmsg(sock, &msg, MSG_DONTWAIT) == 1);
+	cmsg = CMSG_FIRSTHDR(&msg);
+	must(cmsg && cmsg->cmsg_type == SCM_RIGHTS);
+	memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
+	must(fcntl(fd, F_GETFD) >= 0);
+	close(fd);
+	if (!answer.id) {
+		must(fake->backed_count < FAKE_BACKED_MAX);
+		answer.id = ++fake->back_last;
+		fake->backed[fake->backed_count++] = answer.id;
+	}
+	send(sock, &answer, sizeof(answer), MSG_NOSIGNAL);
+	close(sock);
+}
+
+static void unback_take(struct fake_relayd *fake, const struct relay_backed *backed)
+{
+	for (unsigned i = 0; i < fake->backed_count; i++)
+		if (fake->backed[i] == backed->id)
+			fake->backed[i--] = fake->backed[--fake->backed_count];
+}
+
 /* Takes note of a notification. */
 static void note(struct fake_relayd *fake, const struct fake_packet *packet, int fd)
 {
@@ -152,7 +189,17 @@ static void note(struct fake_relayd *fake, const struct fake_packet *packet, int
 		kept_put(fake, key->key, fd);
 		return;
 	}
+	if (packet->out.error == RELAY_NOTIFY_BACK) {
+		must(packet->size == sizeof(packet->out) && fd >= 0);
+		back_take(fake, fd);
+		return;
+	}
 	must(fd < 0);
+	if (packet->out.error == RELAY_NOTIFY_UNBACK) {
+		must(packet->size == sizeof(packet->out) + sizeof(struct relay_backed));
+		unback_take(fake, (const void *)(&packet->out + 1));
+		return;
+	}
 	must(fake->notify_count < FAKE_NOTIFY_MAX);
 	fake->notified[fake->notify_count++] = packet->out.error;
 	fake->notice = *packet;
@@ -280,6 +327,8 @@ void fake_send_welcome(struct fake_relayd *fake, uint32_t version)
 		.version = version,
 		.incarnation = fake->incarnation,
 		.kept = fake->kept_count,
+		.backed = fake->backed_count,
+		.flags = fake->passthrough ? RELAY_WELCOME_PASSTHROUGH : 0,
 		.journal_size = fake->map.size,
 	};
 
@@ -292,6 +341,11 @@ void fake_send_kept(struct fake_relayd *fake)
 		const struct relay_key key = {.key = fake->kept[i].key};
 
 		send_private(fake, RELAY_KEPT, &key, sizeof(key), fake->kept[i].fd);
+	}
+	for (unsigned i = 0; i < fake->backed_count; i++) {
+		const struct relay_backed backed = {.id = fake->backed[i]};
+
+		send_private(fake, RELAY_BACKED, &backed, sizeof(backed), -1);
 	}
 }
 

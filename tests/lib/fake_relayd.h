@@ -17,6 +17,7 @@
 
 #define FAKE_KEPT_MAX 16u
 #define FAKE_NOTIFY_MAX 64u
+#define FAKE_BACKED_MAX 16u
 
 struct fake_kept {
 	uint64_t key;
@@ -40,6 +41,12 @@ struct fake_relayd {
 	uint64_t sequence;
 	struct fake_kept kept[FAKE_KEPT_MAX];
 	unsigned kept_count;
+	/* Whether files can be registered; the ids of those that are; what BACK is answered, if not 0. */
+	bool passthrough;
+	int32_t backed[FAKE_BACKED_MAX];
+	unsigned backed_count;
+	int32_t back_answer;
+	int32_t back_last;
 	/* Codes of the notifications that came, private ones aside; and the last one. */
 	int32_t notified[FAKE_NOTIFY_MAX];
 	unsigned notify_count;

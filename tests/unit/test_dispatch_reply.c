@@ -288,7 +288,7 @@ Test(dispatch_reply, malformed_private_messages_are_refused)
 	fake_backend_notify(&rig.backend, RELAY_NOTIFY_KEEP, &key, sizeof(key) - 1, fd);
 	fake_backend_notify(&rig.backend, RELAY_NOTIFY_DROP, &key, sizeof(key), fd);
 	fake_backend_notify(&rig.backend, RELAY_NOTIFY_DROP, &key, sizeof(key) - 1, -1);
-	fake_backend_notify(&rig.backend, RELAY_NOTIFY_HELLO, &(struct relay_hello){1, 0}, sizeof(struct relay_hello), -1);
+	fake_backend_notify(&rig.backend, RELAY_NOTIFY_HELLO, &(struct relay_hello){RELAY_WIRE_VERSION, 0}, sizeof(struct relay_hello), -1);
 	fake_backend_notify(&rig.backend, 0x52000077, NULL, 0, fd);
 	serves();
 	cr_expect_eq(bad_replies(), 6);

@@ -275,3 +275,94 @@ Test(session_init, translated_replies_fit_a_packet)
 	cr_expect_eq(answer(wish(ALL)), -EPROTO);
 	cr_expect(strstr(why, "linked with librelay") != NULL, "%s", why);
 }
+
+/* ---- passthrough ---------------------------------------------------------- */
+
+static struct fuse_init_out wish_passthrough(void)
+{
+	struct fuse_init_out out = wish(FUSE_INIT_EXT | FUSE_PASSTHROUGH);
+
+	out.minor = 45;
+	out.RELAY_STACK_DEPTH = 1;
+	return out;
+}
+
+Test(session_init, passthrough_is_for_backends_of_root_that_know_relayd)
+{
+	struct fuse_init_out out;
+
+	session.may_back = true;
+	cr_expect(session_passthrough_offered(&session));
+	cr_expect_not(session_passthrough(&session), "nothing is agreed yet");
+	cr_assert_eq(answer(wish_passthrough()), 0);
+	out = told();
+	cr_expect_eq(flags_of(out.flags, out.flags2) & FUSE_PASSTHROUGH, FUSE_PASSTHROUGH);
+	cr_expect_eq(out.RELAY_STACK_DEPTH, 1);
+	cr_expect(session_passthrough(&session));
+	cr_expect_eq(answer(wish_passthrough()), 0, "and for the next one");
+}
+
+static void expect_without(void)
+{
+	struct fuse_init_out out = told();
+
+	cr_expect_eq(flags_of(out.flags, out.flags2) & FUSE_PASSTHROUGH, 0);
+	cr_expect_eq(out.RELAY_STACK_DEPTH, 0);
+	cr_expect_not(session_passthrough(&session));
+}
+
+Test(session_init, others_do_without_passthrough)
+{
+	cr_expect_not(session_passthrough_offered(&session), "may not register files");
+	cr_assert_eq(answer(wish_passthrough()), 0);
+	expect_without();
+}
+
+Test(session_init, a_foreign_backend_does_without_passthrough)
+{
+	session.may_back = true;
+	native = false;
+	cr_assert_eq(answer(wish_passthrough()), 0);
+	expect_without();
+}
+
+Test(session_init, a_kernel_before_passthrough_is_not_believed)
+{
+	struct fuse_init_in *in = (void *)(session.init + sizeof(struct fuse_in_header));
+
+	session.may_back = true;
+	in->minor = 39;
+	cr_expect_not(session_passthrough_offered(&session), "the bit meant something else");
+}
+
+Test(session_init, passthrough_excludes_write_back)
+{
+	struct fuse_init_out out = wish_passthrough();
+
+	session.may_back = true;
+	out.flags |= FUSE_WRITEBACK_CACHE;
+	cr_assert_eq(answer(out), 0);
+	expect_without();
+}
+
+Test(session_init, passthrough_without_a_depth_is_none)
+{
+	struct fuse_init_out out = wish_passthrough();
+
+	session.may_back = true;
+	out.RELAY_STACK_DEPTH = 0;
+	cr_assert_eq(answer(out), 0);
+	expect_without();
+}
+
+Test(session_init, a_later_backend_has_the_same_passthrough)
+{
+	struct fuse_init_out out = wish_passthrough();
+
+	session.may_back = true;
+	cr_assert_eq(answer(out), 0);
+	out.RELAY_STACK_DEPTH = 2;
+	cr_expect_eq(answer(out), -EPROTO);
+	cr_expect_neq(strstr(why, "max_stack_depth"), NULL, "%s", why);
+	cr_expect_eq(answer(wish(FUSE_INIT_EXT)), -EPROTO);
+}

@@ -1,0 +1,214 @@
+/*
+ * Registered files: each has an id until it is given back, and a question that is none gets
+ * no answer.  With the kernel where this user may; what needs none is tested everywhere.
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "backing.h"
+#include "fdpass.h"
+#include "relay/wire.h"
+
+static struct backing backing;
+static char place[] = "/tmp/test_backing.XXXXXX";
+static int device = -1;
+
+static void setup(void)
+{
+	backing_init(&backing);
+}
+
+static void teardown(void)
+{
+	backing_deinit(&backing);
+	if (device >= 0) {
+		umount2(place, MNT_DETACH);
+		close(device);
+		rmdir(place);
+	}
+}
+
+TestSuite(backing, .init = setup, .fini = teardown, .timeout = 60);
+
+/* Takes INIT and answers it, with passthrough.  False if the kernel has none. */
+static bool kernel_agree(void)
+{
+	uint8_t buffer[8192] __attribute__((aligned(8)));
+	const struct fuse_in_header *header = (void *)buffer;
+	const struct fuse_init_in *in = (const void *)(header + 1);
+	struct {
+		struct fuse_out_header header;
+		struct fuse_init_out out;
+	} reply = {
+		.header = {.len = sizeof(reply)},
+		.out = {.major = 7,
+			.minor = RELAY_FUSE_MINOR,
+			.flags = FUSE_INIT_EXT,
+			.flags2 = FUSE_PASSTHROUGH >> 32,
+			.max_write = 65536,
+			.RELAY_STACK_DEPTH = 1},
+	};
+
+	if (read(device, buffer, sizeof(buffer)) < (ssize_t)(sizeof(*header) + sizeof(*in)))
+		return false;
+	reply.header.unique = header->unique;
+	return in->minor >= 40 && in->flags2 & FUSE_PASSTHROUGH >> 32 &&
+	       write(device, &reply, sizeof(reply)) == (ssize_t)sizeof(reply);
+}
+
+/* A connection with the kernel, or the test is skipped. */
+static void kernel_begin(void)
+{
+	char options[128];
+
+	if (!backing_allowed())
+		cr_skip_test("takes CAP_SYS_ADMIN");
+	device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (device < 0)
+		cr_skip_test("/dev/fuse: %s", strerror(errno));
+	cr_assert(mkdtemp(place));
+	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", device);
+	cr_assert_eq(mount("test_backing", place, "fuse.test", 0, options), 0);
+	if (!kernel_agree())
+		cr_skip_test("the kernel has no passthrough");
+}
+
+static int file_open(void)
+{
+	int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	cr_assert_geq(fd, 0);
+	return fd;
+}
+
+static int count_one(int32_t id, void *arg)
+{
+	*(int64_t *)arg += id;
+	return 0;
+}
+
+static int64_t sum(void)
+{
+	int64_t total = 0;
+
+	cr_expect_eq(backing_each(&backing, count_one, &total), 0);
+	return total;
+}
+
+Test(backing, each_file_has_an_id_until_it_is_given_back)
+{
+	int fd = file_open(), a, b;
+
+	kernel_begin();
+	a = backing_add(&backing, device, fd);
+	b = backing_add(&backing, device, fd);
+	cr_assert_gt(a, 0);
+	cr_assert_gt(b, 0);
+	cr_expect_neq(a, b, "the same file twice is two registrations");
+	cr_expect_eq(backing.count, 2);
+	cr_expect_eq(sum(), a + b);
+	backing_drop(&backing, device, a);
+	cr_expect_eq(sum(), b);
+	backing_drop(&backing, device, a);
+	backing_drop(&backing, device, 0);
+	backing_drop(&backing, device, -5);
+	cr_expect_eq(backing.count, 1);
+	cr_expect_lt(ioctl(device, FUSE_DEV_IOC_BACKING_CLOSE, &a), 0, "the kernel has it no more");
+	cr_expect_eq(ioctl(device, FUSE_DEV_IOC_BACKING_CLOSE, &b), 0, "the other it has");
+	close(fd);
+}
+
+Test(backing, what_is_no_regular_file_is_refused)
+{
+	int pair[2], directory = open("/tmp", O_RDONLY | O_CLOEXEC);
+
+	kernel_begin();
+	cr_assert_eq(pipe(pair), 0);
+	cr_expect_eq(backing_add(&backing, device, directory), -EISDIR);
+	cr_expect_eq(backing_add(&backing, device, pair[0]), -EINVAL);
+	cr_expect_eq(backing_add(&backing, device, -1), -EBADF);
+	cr_expect_eq(backing.count, 0);
+}
+
+Test(backing, there_is_a_most)
+{
+	int fd = file_open();
+
+	kernel_begin();
+	for (unsigned i = 0; i < BACKING_MAX; i++)
+		cr_assert_gt(backing_add(&backing, device, fd), 0);
+	cr_expect_eq(backing_add(&backing, device, fd), -ENOSPC);
+	backing_drop(&backing, device, 1);
+	cr_expect_gt(backing_add(&backing, device, fd), 0);
+}
+
+/* A question as librelay asks it, with nfds descriptors. */
+static int question(int sock[2], unsigned nfds)
+{
+	const struct iovec iov = {.iov_base = (char[]){0}, .iov_len = 1};
+	int fd = file_open();
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock), 0);
+	cr_assert_eq(relay_internal_send_fds(sock[0], &iov, 1, &fd, nfds), 1);
+	close(fd);
+	return sock[1];
+}
+
+static int32_t answer(const int sock[2])
+{
+	struct relay_backed backed = {.id = 0};
+
+	cr_assert_eq(recv(sock[0], &backed, sizeof(backed), MSG_DONTWAIT), sizeof(backed));
+	return backed.id;
+}
+
+Test(backing, a_question_is_answered_where_it_was_asked)
+{
+	int sock[2];
+
+	kernel_begin();
+	cr_expect_eq(backing_serve(&backing, device, question(sock, 1)), 0);
+	cr_expect_gt(answer(sock), 0);
+	cr_expect_eq(backing.count, 1);
+}
+
+Test(backing, who_asks_and_dies_leaves_it_in_the_table)
+{
+	int sock[2];
+
+	kernel_begin();
+	question(sock, 1);
+	close(sock[0]);
+	cr_expect_eq(backing_serve(&backing, device, sock[1]), 0);
+	cr_expect_eq(backing.count, 1);
+}
+
+Test(backing, where_it_is_not_agreed_that_is_the_answer)
+{
+	int sock[2];
+
+	cr_expect_eq(backing_serve(&backing, -1, question(sock, 1)), 0);
+	cr_expect_eq(answer(sock), -EPERM);
+	cr_expect_eq(backing.count, 0);
+}
+
+Test(backing, a_question_without_a_file_is_malformed)
+{
+	int sock[2], empty[2], null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	cr_expect_eq(backing_serve(&backing, -1, question(sock, 0)), -EPROTO);
+	cr_expect_eq(answer(sock), -EPROTO);
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, empty), 0);
+	cr_expect_eq(backing_serve(&backing, -1, empty[1]), -EPROTO, "it is not waited for");
+	cr_expect_eq(backing_serve(&backing, -1, null), -EPROTO);
+	cr_expect_eq(backing_serve(&backing, -1, -1), -EPROTO);
+}
