@@ -32,6 +32,7 @@ fs_libfsserver_la_SOURCES = \
 	fs/fsserver/ops_rename.c \
 	fs/fsserver/ops_space.c \
 	fs/fsserver/ops_xattr.c \
+	fs/fsserver/passthrough.c \
 	fs/fsserver/pin.c \
 	fs/fsserver/resolve.c \
 	fs/fsserver/serve.c \

@@ -113,6 +113,13 @@ void creds_take(struct fs *fs, const struct relay_req *req, uint32_t mask)
 	creds_fsetid(fs, true);
 }
 
+void creds_own(struct fs *fs)
+{
+	if (fs->privileged)
+		ids_set(geteuid(), getegid());
+	creds_fsetid(fs, true);
+}
+
 void creds_drop(struct fs *fs)
 {
 	if (fs->privileged && !creds.holds_caps)

@@ -29,6 +29,12 @@
 
 #define MOUNTS_MAX 256u
 
+enum passthrough_wanted {
+	PASSTHROUGH_AUTO,
+	PASSTHROUGH_ON,
+	PASSTHROUGH_OFF,
+};
+
 struct fs {
 	struct relay_session *session;
 	struct tables tables;
@@ -40,6 +46,8 @@ struct fs {
 	bool by_handle;	   /* nodes are found by file handle: open_by_handle_at() is ours to use */
 	bool privileged;   /* acts with its callers' ids */
 	bool own_umask;	   /* threads can have umasks of their own */
+	enum passthrough_wanted passthrough_wanted;
+	bool passthrough;  /* agreed with the kernel */
 	bool setxattr_ext; /* SETXATTR comes with setxattr_flags */
 	uint64_t valid;	   /* how long the kernel may believe entries and attributes */
 	uint32_t valid_nsec;
@@ -186,6 +194,35 @@ struct dir_reader;
 /* The directory reader of a handle, or NULL without memory. */
 struct dir_reader *file_reader(uint64_t fh);
 
+/* ---- passthrough.c ----------------------------------------------------- */
+
+/* From init(): whether it is to be had.  0, or a negative errno after a message if it has to be. */
+int passthrough_init(struct fs *fs, const struct fuse_init_in *in);
+/* From init(), when the tables are there: gives back what no open node has.  0 or a negative errno. */
+int passthrough_restore(struct fs *fs);
+
+/* What is to become of one OPEN or CREATE. */
+struct passthrough {
+	struct fs *fs;
+	uint64_t backing; /* registered for it; 0: none */
+	bool taken;	  /* the node has it */
+};
+
+/*
+ * Before the transaction: registers the file if its node (0: it has none yet) is not open.
+ * path_fd is an O_PATH descriptor of it, or -1; fd one that is open.
+ */
+void passthrough_prepare(struct fs *fs, struct passthrough *choice, uint64_t nodeid, int path_fd, int fd);
+/* Within it, before handle_new(): fills in out.  0 or a negative errno. */
+int passthrough_open(struct passthrough *choice, struct txn *txn, uint64_t nodeid, struct fuse_open_out *out);
+/* After it: gives back what was registered in vain.  answered: it was not aborted. */
+void passthrough_end(struct passthrough *choice, bool answered);
+/*
+ * Within a transaction, before handle_free(): *backing is what to relay_unback() after it, or 0.
+ * 0 or a negative errno.
+ */
+int passthrough_release(struct fs *fs, struct txn *txn, uint64_t fh, uint64_t *backing);
+
 /* ---- dir_reader.c ------------------------------------------------------ */
 
 struct dir_entry {
@@ -212,6 +249,8 @@ void creds_init(struct fs *fs);
 int creds_thread_start(struct relay_session *session);
 /* Makes new objects the caller's, with that umask. */
 void creds_take(struct fs *fs, const struct relay_req *req, uint32_t mask);
+/* This process's own ids and privileges, as the kernel is to open registered files with. */
+void creds_own(struct fs *fs);
 /* What had to be given up for that is had again. */
 void creds_drop(struct fs *fs);
 /* With or without the privilege that saves set-id bits from writes. */

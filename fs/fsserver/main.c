@@ -32,6 +32,7 @@ struct options {
 	const char *mount;
 	double timeout;
 	unsigned threads;
+	enum passthrough_wanted passthrough;
 	int fd;
 };
 
@@ -41,6 +42,7 @@ static const char usage[] = "Usage: fsserver --source DIR [OPTION...]\n"
 			    "  --source DIR       the directory\n"
 			    "  --mount DIR        have relayd mount it there, if there is no channel\n"
 			    "  --timeout SECONDS  how long the kernel may believe names and attributes (1)\n"
+			    "  --passthrough=HOW  auto, on or off: the kernel reads and writes files by itself (auto)\n"
 			    "  --threads N        requests served at once (2 per processor, at least 4)\n"
 			    "  --fd N             the channel's descriptor ($RELAY_FD)\n"
 			    "  --help             print this and exit\n"
@@ -64,6 +66,23 @@ static bool seconds_parse(const char *text, double *value)
 	return end != text && *end == '\0' && *value >= 0 && *value <= 1e9;
 }
 
+static bool passthrough_parse(const char *text, enum passthrough_wanted *wanted)
+{
+	static const char *const names[] = {
+		[PASSTHROUGH_AUTO] = "auto",
+		[PASSTHROUGH_ON] = "on",
+		[PASSTHROUGH_OFF] = "off",
+	};
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(text, names[i]) == 0) {
+			*wanted = (enum passthrough_wanted)i;
+			return true;
+		}
+	}
+	return false;
+}
+
 static int bad(const char *option, const char *value)
 {
 	fprintf(stderr, "fsserver: --%s %s: not a value for it\n", option, value);
@@ -76,8 +95,9 @@ static int options_parse(int argc, char **argv, struct options *options)
 	static const struct option known[] = {
 		{"source", required_argument, NULL, 's'},  {"mount", required_argument, NULL, 'm'},
 		{"timeout", required_argument, NULL, 't'}, {"threads", required_argument, NULL, 'n'},
-		{"fd", required_argument, NULL, 'f'},	   {"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'v'},	   {NULL, 0, NULL, 0},
+		{"fd", required_argument, NULL, 'f'},	   {"passthrough", required_argument, NULL, 'p'},
+		{"help", no_argument, NULL, 'h'},	   {"version", no_argument, NULL, 'v'},
+		{NULL, 0, NULL, 0},
 	};
 	const char *env = getenv("RELAY_FD");
 	long value;
@@ -100,6 +120,10 @@ static int options_parse(int argc, char **argv, struct options *options)
 		case 't':
 			if (!seconds_parse(optarg, &options->timeout))
 				return bad("timeout", optarg);
+			break;
+		case 'p':
+			if (!passthrough_parse(optarg, &options->passthrough))
+				return bad("passthrough", optarg);
 			break;
 		case 'n':
 			if (!number_parse(optarg, 1, 1024, &value))
@@ -178,6 +202,7 @@ int main(int argc, char **argv)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	limits_raise();
+	fs.passthrough_wanted = options.passthrough;
 	fs.valid = (uint64_t)options.timeout;
 	fs.valid_nsec = (uint32_t)((options.timeout - (double)fs.valid) * 1e9);
 	if (fs_open(&fs, options.source) != 0)

@@ -192,6 +192,7 @@ static void node_fill(struct node *node, const struct node_source *source)
 	node->children = 0;
 	node->parent = 0;
 	node->name = 0;
+	node->backing = 0;
 	node->mount_id = source->mount_id;
 	node->handle_type = source->handle_type;
 	node->handle_size = source->handle_size;

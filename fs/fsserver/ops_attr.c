@@ -103,25 +103,36 @@ static int set_owner(const struct node_fd *node, const struct fuse_setattr_in *i
  * A chown(2) that changes neither: it moves the change time and takes set-id bits
  * away, and so is refused to others than the owner if there are such bits.  But the
  * kernel sends the same before a write to such a file, and the WRITE takes them away
- * by itself: that it may be, if somebody has the file open for writing.
+ * by itself: that it may be, if somebody has the file open for writing.  Where the kernel
+ * writes by itself there is no WRITE, and it does so with a privilege that saves the bits.
  */
 static int set_nothing(struct fs *fs, const struct relay_req *req, const struct node_fd *node,
 		       const struct fuse_setattr_in *in)
 {
 	uid_t caller = relay_req_header(req)->uid;
 	struct statx stx;
-	bool writable;
+	bool writable, passthrough;
+	const struct node *file;
 	int err;
 
 	err = attr_get(node->fd, "", &stx);
 	if (err)
 		return err;
-	if (caller == 0 || caller == stx.stx_uid || S_ISDIR(stx.stx_mode) || !(stx.stx_mode & (S_ISUID | S_ISGID)))
+	if (caller == 0 || S_ISDIR(stx.stx_mode) || !(stx.stx_mode & (S_ISUID | S_ISGID)))
 		return set_owner(node, in);
 	relay_state_lock(fs->session);
 	writable = handles_write(&fs->tables, relay_req_nodeid(req));
+	file = node_get(&fs->tables, relay_req_nodeid(req));
+	passthrough = file && file->opens > 0 && file->backing;
 	relay_state_unlock(fs->session);
-	return writable ? 0 : -EPERM;
+	if (caller != stx.stx_uid && !writable)
+		return -EPERM;
+	if (caller != stx.stx_uid && !passthrough)
+		return 0;
+	creds_fsetid(fs, !passthrough);
+	err = set_owner(node, in);
+	creds_fsetid(fs, true);
+	return err;
 }
 
 static int set_mode(struct fs *fs, const struct node_fd *node, uint64_t nodeid, mode_t mode)

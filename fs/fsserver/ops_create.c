@@ -155,6 +155,7 @@ static int open_begin(struct fs *fs, struct txn *txn, const struct statx *stx, u
 static void open_reply(struct fs *fs, struct relay_req *req, uint32_t flags, int fd, int dirfd, const char *name)
 {
 	struct fuse_open_out open = {.open_flags = 0};
+	struct passthrough choice = {.fs = fs};
 	struct fuse_entry_out entry;
 	int path_fd = -1, err;
 	struct statx stx;
@@ -166,9 +167,13 @@ static void open_reply(struct fs *fs, struct relay_req *req, uint32_t flags, int
 		err = path_fd < 0 ? path_fd : 0;
 	}
 	if (err == 0)
+		passthrough_prepare(fs, &choice, 0, path_fd, fd);
+	if (err == 0)
 		err = entry_begin(fs, &txn, req, &stx, relay_req_nodeid(req), dirfd, name, &entry);
 	if (err == 0) {
-		err = open_begin(fs, &txn, &stx, flags, entry.nodeid, fd, &open.fh);
+		err = passthrough_open(&choice, &txn, entry.nodeid, &open);
+		if (err == 0)
+			err = open_begin(fs, &txn, &stx, flags, entry.nodeid, fd, &open.fh);
 		if (err == 0 && path_fd >= 0) {
 			err = pin_unnamed(fs, entry.nodeid, path_fd);
 			path_fd = -1;
@@ -178,6 +183,7 @@ static void open_reply(struct fs *fs, struct relay_req *req, uint32_t flags, int
 		if (err == 0) {
 			pin_forget(fs, &txn);
 			relay_reply_create(req, &entry, &open);
+			passthrough_end(&choice, true);
 			return;
 		}
 		relay_state_abort(req);
@@ -185,6 +191,7 @@ static void open_reply(struct fs *fs, struct relay_req *req, uint32_t flags, int
 	if (path_fd >= 0)
 		close(path_fd);
 	close(fd);
+	passthrough_end(&choice, false);
 	reply_result(req, err);
 }
 

@@ -39,40 +39,48 @@ static int open_node(struct fs *fs, struct relay_req *req, const struct node_fd 
 	return fd;
 }
 
-/* OPEN and OPENDIR: the handle of fd, which is taken over, and the answer. */
-static void open_answer(struct fs *fs, struct relay_req *req, const struct node_fd *node, uint32_t flags, int fd)
+/* OPEN and OPENDIR: the handle of fd, which is taken over, and the answer.  choice: NULL for a directory. */
+static bool open_answer(struct fs *fs, struct relay_req *req, const struct node_fd *node, uint32_t flags, int fd,
+			struct passthrough *choice)
 {
 	struct fuse_open_out out = {.open_flags = 0};
 	struct txn txn;
-	int err;
+	int err = 0;
 
 	txn_begin(&txn, req);
-	err = handle_new(&txn, &fs->tables, relay_req_nodeid(req), file_flags(flags), &out.fh);
+	if (choice)
+		err = passthrough_open(choice, &txn, relay_req_nodeid(req), &out);
+	if (err == 0)
+		err = handle_new(&txn, &fs->tables, relay_req_nodeid(req), file_flags(flags), &out.fh);
 	if (err == 0)
 		err = pin_keep(fs, node);
 	if (err) {
 		relay_state_abort(req);
 		close(fd);
 		reply_result(req, err);
-		return;
+		return false;
 	}
 	file_set(out.fh, fd);
 	relay_reply_open(req, &out);
+	return true;
 }
 
 void op_open(struct relay_req *req, const struct fuse_open_in *in)
 {
 	struct fs *fs = fs_of(req);
 	NODE_FD node = {fs, NULL, -1};
+	struct passthrough choice;
 	int fd;
 
 	fd = node_fd_get(fs, relay_req_nodeid(req), &node);
 	if (fd == 0)
 		fd = open_node(fs, req, &node, in);
-	if (fd < 0)
+	if (fd < 0) {
 		reply_result(req, fd);
-	else
-		open_answer(fs, req, &node, in->flags, fd);
+		return;
+	}
+	passthrough_prepare(fs, &choice, relay_req_nodeid(req), node.fd, fd);
+	passthrough_end(&choice, open_answer(fs, req, &node, in->flags, fd, &choice));
 }
 
 void op_opendir(struct relay_req *req, const struct fuse_open_in *in)
@@ -88,7 +96,7 @@ void op_opendir(struct relay_req *req, const struct fuse_open_in *in)
 	if (fd < 0)
 		reply_result(req, fd);
 	else
-		open_answer(fs, req, &node, flags, fd);
+		open_answer(fs, req, &node, flags, fd, NULL);
 }
 
 void op_read(struct relay_req *req, const struct fuse_read_in *in)
@@ -168,6 +176,7 @@ void op_flush(struct relay_req *req, const struct fuse_flush_in *in)
 static void release(struct relay_req *req, uint64_t fh)
 {
 	struct fs *fs = fs_of(req);
+	uint64_t backing;
 	struct txn txn;
 	int fd, err;
 
@@ -175,12 +184,17 @@ static void release(struct relay_req *req, uint64_t fh)
 	if (fd >= 0)
 		close(fd);
 	txn_begin(&txn, req);
-	err = handle_free(&txn, &fs->tables, fh);
+	err = passthrough_release(fs, &txn, fh, &backing);
+	if (err == 0)
+		err = handle_free(&txn, &fs->tables, fh);
 	if (err)
 		relay_state_abort(req);
 	else
 		pin_forget(fs, &txn);
 	reply_result(req, err);
+	/* A process dying here leaves a registration that no node has: passthrough_restore() gives it back. */
+	if (err == 0 && backing)
+		relay_unback(fs->session, backing);
 }
 
 void op_release(struct relay_req *req, const struct fuse_release_in *in)

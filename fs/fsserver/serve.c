@@ -126,12 +126,18 @@ static int fs_init(struct relay_session *session, const struct fuse_init_in *in,
 	if (err)
 		return err;
 	pin_restore(fs);
-	err = locks_restore(fs);
+	err = passthrough_restore(fs);
+	if (!err)
+		err = locks_restore(fs);
+	if (!err)
+		err = passthrough_init(fs, in);
 	if (err)
 		return err;
 
 	if (fs->own_umask)
 		wanted |= FUSE_DONT_MASK;
+	if (fs->passthrough)
+		wanted |= FUSE_PASSTHROUGH;
 	offered = in->flags | (in->flags & FUSE_INIT_EXT ? (uint64_t)in->flags2 << 32 : 0);
 	out->flags = (uint32_t)(wanted & offered);
 	out->flags2 = (uint32_t)((wanted & offered) >> 32);

@@ -85,7 +85,8 @@ struct node {
 	uint32_t handle_size; /* 0: no file handle, found by parent and name */
 	uint32_t reserved0;
 	uint8_t handle[FILE_HANDLE_MAX];
-	uint64_t reserved[3];
+	uint64_t backing; /* while open: what the kernel reads and writes it by (passthrough.c); 0: us */
+	uint64_t reserved[2];
 };
 static_assert(sizeof(struct node) == 256, "node");
 
