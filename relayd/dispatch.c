@@ -13,6 +13,7 @@
 #include "dispatch.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -191,7 +192,7 @@ int dispatch_init(struct dispatch *dispatch, const char *name, struct journal *j
 	/* Every page is there from the start: a reply must not fail for want of one. */
 	dispatch->reply = mmap(NULL, DISPATCH_REPLY_SIZE, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (!dispatch->inflight || dispatch->reply == MAP_FAILED) {
+	if (!dispatch->inflight || dispatch->reply == MAP_FAILED || direct_init(&dispatch->direct) < 0) {
 		if (dispatch->reply != MAP_FAILED)
 			munmap(dispatch->reply, DISPATCH_REPLY_SIZE);
 		free(dispatch->inflight);
@@ -226,6 +227,7 @@ int dispatch_start(struct dispatch *dispatch)
 
 	/* The mount may have been made since dispatch_init(). */
 	dispatch->notify.fd = dispatch->session->fd;
+	atomic_store(&dispatch->direct.lane, dispatch->direct.wanted ? DIRECT_LANE_OPEN : DIRECT_LANE_SOCKET);
 	err = pthread_create(&dispatch->reader, NULL, dispatch_reader, dispatch);
 	if (err)
 		return -err;
@@ -269,6 +271,7 @@ void dispatch_deinit(struct dispatch *dispatch)
 	notify_deinit(&dispatch->notify);
 	keep_deinit(&dispatch->keep);
 	backing_deinit(&dispatch->backing);
+	direct_deinit(&dispatch->direct);
 	munmap(dispatch->reply, DISPATCH_REPLY_SIZE);
 	free(dispatch->inflight);
 	pthread_cond_destroy(&dispatch->changed);
@@ -277,12 +280,21 @@ void dispatch_deinit(struct dispatch *dispatch)
 	pthread_mutex_destroy(&dispatch->free_lock);
 }
 
+/* The backend has read a request into it by itself. */
+static bool is_claimed(const struct dispatch *dispatch, uint32_t slot)
+{
+	return direct_is(&dispatch->direct) && atomic_load(&dispatch->inflight[slot].state) == INFLIGHT_IDLE &&
+	       journal_slot_claimed(dispatch->journal, slot);
+}
+
 uint32_t dispatch_inflight(const struct dispatch *dispatch)
 {
 	uint32_t count = 0;
 
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
-		count += atomic_load_explicit(&dispatch->inflight[slot].state, memory_order_relaxed) >= INFLIGHT_WAITING;
+		count += atomic_load_explicit(&dispatch->inflight[slot].state, memory_order_relaxed) >=
+				 INFLIGHT_WAITING ||
+			 is_claimed(dispatch, slot);
 	return count;
 }
 
@@ -293,12 +305,52 @@ static bool with_incarnation(const struct inflight *r)
 	return state == INFLIGHT_SENT || state == INFLIGHT_REPAIR;
 }
 
-uint32_t dispatch_outstanding(const struct dispatch *dispatch)
+/* Small slots hold what waits for other requests. */
+uint32_t dispatch_given(const struct dispatch *dispatch)
 {
 	uint32_t count = 0;
 
-	/* Small slots hold what waits for other requests. */
 	for (uint32_t slot = 0; slot < dispatch->journal->map.large; slot++)
 		count += with_incarnation(&dispatch->inflight[slot]);
 	return count;
+}
+
+uint32_t dispatch_outstanding(const struct dispatch *dispatch)
+{
+	uint32_t count = dispatch_given(dispatch);
+
+	for (uint32_t slot = 0; slot < dispatch->journal->map.large; slot++)
+		count += is_claimed(dispatch, slot);
+	return count;
+}
+
+/*
+ * A reader learns of the end by read(), but not while it waits with a request, for a slot,
+ * or for the lane to be decided; and in the direct lane there is none.
+ */
+void dispatch_device_look(struct dispatch *dispatch)
+{
+	struct pollfd poller = {.fd = dispatch->session->fd};
+
+	if (poll(&poller, 1, 0) <= 0 || !(poller.revents & (POLLERR | POLLHUP)) ||
+	    atomic_exchange(&dispatch->unplugged, true))
+		return;
+	pthread_mutex_lock(&dispatch->free_lock);
+	pthread_cond_signal(&dispatch->freed);
+	pthread_mutex_unlock(&dispatch->free_lock);
+	if (!direct_is(&dispatch->direct))
+		return;
+	dispatch->session->aborted = session_mounted(dispatch->session);
+	dispatch_event(dispatch, DISPATCH_KERNEL_GONE);
+}
+
+bool dispatch_look(struct dispatch *dispatch)
+{
+	struct pollfd poller = {.fd = dispatch->session->fd, .events = POLLIN};
+
+	if (!direct_is(&dispatch->direct))
+		return dispatch_inflight(dispatch) > 0;
+	dispatch_device_look(dispatch);
+	/* What nobody has read is nowhere else to be seen. */
+	return dispatch_inflight(dispatch) > 0 || (poll(&poller, 1, 0) > 0 && poller.revents & POLLIN);
 }

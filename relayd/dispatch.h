@@ -21,7 +21,8 @@
  * whoever has the pool's lock while it is PARKED; the
  * replier while it is SENT and a channel is served; the main thread while no
  * channel is served (after DISPATCH_DRAINED, before the gate opens) all but the
- * reader's and the pool's.  `state` is the hand-over.
+ * reader's and the pool's.  `state` is the hand-over.  In the direct lane the reader has
+ * none of them after INIT, and a slot that is IDLE here may be the backend's.
  *
  * Locks, in the order in which they are taken: lock, repair.lock, then either
  * ask.lock or translate.lock, notify.lock.
@@ -36,6 +37,7 @@
 #include <sys/types.h>
 
 #include "backing.h"
+#include "dispatch_direct.h"
 #include "journal.h"
 #include "keep.h"
 #include "log.h"
@@ -51,6 +53,7 @@ enum inflight_state {
 	INFLIGHT_IDLE,
 	INFLIGHT_READING,
 	INFLIGHT_WAITING,   /* in the journal, not with the present incarnation */
+	INFLIGHT_RESENT,    /* in the journal, and with the kernel, which sends it again (dispatch_direct.h) */
 	INFLIGHT_REPAIR,    /* with the repair pool, which is the only one to move it on */
 	INFLIGHT_PARKED,    /* there too, until something else is certain (repair.h) */
 	INFLIGHT_SENT,	    /* with the present incarnation */
@@ -79,6 +82,7 @@ struct inflight {
 	bool unwaited;	/* the kernel sent it for nobody who waits */
 	bool forced;	/* its caller waits though it is dying: not given up */
 	bool sent;	/* the present incarnation may have it */
+	bool claimed;	/* it read it by itself: a reply in the journal has the kernel's unique */
 	bool worked;	/* a repair thread has asked the present incarnation for it */
 	bool renaming;	/* it is through the namespace gate, until it is answered */
 	bool doubt;	/* a RENAME that may have been applied: restore_doubt() knows of it */
@@ -154,10 +158,11 @@ struct dispatch {
 	bool shared;	       /* the replier's: some incarnation was given the journal */
 	_Atomic bool translated; /* backends make up their own ids: from the first dispatch_redo() on */
 	_Atomic bool forgetting; /* translate.forgets may hold some */
+	struct direct direct;
 	pid_t gone; /* the main thread's: whose channel has ended, and who has not; 0: none */
 	_Atomic uint64_t died_ns; /* when the last incarnation died, until the pause is noted */
 
-	uint64_t sequence; /* the reader's, for channel uniques */
+	uint64_t sequence; /* the reader's, for channel uniques; the main thread's where backends read */
 	uint64_t full_ns;  /* the reader's: when it last told of a full journal */
 	uint8_t init_reply[sizeof(struct fuse_out_header) + sizeof(struct fuse_init_out)];
 	uint32_t init_reply_size;
@@ -206,16 +211,16 @@ bool dispatch_redo_suspects(const struct dispatch *dispatch);
  * Gives the present incarnation what earlier ones had not answered, oldest first,
  * after answering EIO to those that have killed `lives` incarnations.  Never waits.
  *
- * Returns 0 when the gate may open; 1 if `single`, which gives them one by one: to
- * be called again on DISPATCH_PROGRESS; -EAGAIN if the channel is full: to be
- * called again in a while.
+ * Returns 0 when the gate may open; 1 if `single`, which gives them one by one, or if
+ * the journal is full: to be called again on DISPATCH_PROGRESS; -EAGAIN if the channel
+ * is full: to be called again in a while.
  */
 int dispatch_redo(struct dispatch *dispatch, unsigned lives, bool single);
 
 /*
- * Opens the gate, after sending what came since the redo.  Tells whether any request
- * has waited that does not wait for others by itself.  Returns 0, or -EAGAIN as
- * dispatch_redo(): it is shut still.
+ * Opens the gate, after sending what came since the redo; in the direct lane the backend
+ * is told to read.  Tells whether any request has waited that does not wait for others by
+ * itself.  Returns 0, or -EAGAIN as dispatch_redo(): it is shut still.
  */
 int dispatch_gate_open(struct dispatch *dispatch, bool *waited);
 
@@ -226,9 +231,20 @@ int dispatch_gate_open(struct dispatch *dispatch, bool *waited);
  */
 void dispatch_sweep(struct dispatch *dispatch);
 
-/* Requests in flight; those that the present incarnation has and that don't wait for others. */
+/*
+ * While a backend serves: has the end of the mount found out where no thread reads.  Returns
+ * whether there are requests that a backend which is dying would have to answer.
+ */
+bool dispatch_look(struct dispatch *dispatch);
+
+/*
+ * Requests in flight; those that the present incarnation has and that don't wait for others.
+ * What backends have read by themselves counts as far as the journal can be believed.
+ */
 uint32_t dispatch_inflight(const struct dispatch *dispatch);
 uint32_t dispatch_outstanding(const struct dispatch *dispatch);
+/* The latter without what backends have read by themselves: relayd's own word. */
+uint32_t dispatch_given(const struct dispatch *dispatch);
 
 /* ---- between the files of dispatch ------------------------------------- */
 
@@ -267,6 +283,35 @@ void dispatch_deliver(struct dispatch *dispatch, uint32_t slot, const struct fus
 /* The request is through the namespace gate no longer, if it was. */
 void dispatch_namegate_leave(struct dispatch *dispatch, struct inflight *r);
 void dispatch_free(struct dispatch *dispatch, uint32_t slot);
+/* A slot that nobody has, of those from `from` to before `to`. */
+bool dispatch_find_idle(struct dispatch *dispatch, uint32_t from, uint32_t to, uint32_t *slot);
+/*
+ * Fills in relayd's own copy of what the reply will be held against.  `request` is a copy
+ * too where a backend can write to the slot.  Returns its row, or NULL; *err gets 0, -ENOSYS
+ * or -EPROTO.
+ */
+const struct relay_op *dispatch_note(struct dispatch *dispatch, uint32_t slot, const void *request, uint32_t size,
+				     int *err);
+/*
+ * Moves a request that may wait for others into a small slot, so that waiters
+ * never fill the large ones.  Returns false if there is none (it was answered).
+ */
+bool dispatch_shrink(struct dispatch *dispatch, uint32_t *slot);
+/* Gives the request a unique of the channel. */
+void dispatch_name_unique(struct dispatch *dispatch, uint32_t slot);
+/* Passes an INTERRUPT on, if its request is with the backend, and remembers it for a redo. */
+void dispatch_interrupt_take(struct dispatch *dispatch, const struct fuse_interrupt_in *in);
+/* The kernel's own number of a request: without the mark of one that it sent again. */
+static inline uint64_t dispatch_kernel_number(uint64_t unique)
+{
+	return unique & ~FUSE_UNIQUE_RESEND;
+}
+/* Polls the kernel's end.  If it is gone, whoever waits for it is told. */
+void dispatch_device_look(struct dispatch *dispatch);
+/* Answers a request that waits, if its caller waits for nothing but that answer to die. */
+void dispatch_abandon(struct dispatch *dispatch, uint32_t slot, bool locked);
+/* Whether its caller, who can be given up, is dying. */
+bool dispatch_caller_dying(const struct inflight *r);
 void dispatch_event(struct dispatch *dispatch, unsigned events);
 uint64_t dispatch_now_ns(void);
 const char *dispatch_opcode_name(uint32_t opcode);

@@ -18,13 +18,7 @@
 /* How often a full journal is told of. */
 #define FULL_LOG_NS 10000000000u
 
-/* The kernel's own number of a request: without the mark of one that it sent again. */
-static uint64_t kernel_number(uint64_t unique)
-{
-	return unique & ~FUSE_UNIQUE_RESEND;
-}
-
-static bool slot_find_idle(struct dispatch *dispatch, uint32_t from, uint32_t to, uint32_t *slot)
+bool dispatch_find_idle(struct dispatch *dispatch, uint32_t from, uint32_t to, uint32_t *slot)
 {
 	for (uint32_t i = from; i < to; i++) {
 		if (atomic_load(&dispatch->inflight[i].state) == INFLIGHT_IDLE) {
@@ -51,14 +45,14 @@ static void full_log(struct dispatch *dispatch)
 static bool slot_claim(struct dispatch *dispatch, uint32_t *slot)
 {
 	uint32_t large = dispatch->journal->map.large;
-	bool found = slot_find_idle(dispatch, 0, large, slot);
+	bool found = dispatch_find_idle(dispatch, 0, large, slot);
 
 	if (!found) {
 		full_log(dispatch);
 		pthread_mutex_lock(&dispatch->free_lock);
 		/* Set before the second look: who frees a slot after that look sees it. */
 		atomic_store(&dispatch->starving, true);
-		while (!(found = slot_find_idle(dispatch, 0, large, slot)) && !dispatch->stop && !dispatch->unplugged)
+		while (!(found = dispatch_find_idle(dispatch, 0, large, slot)) && !dispatch->stop && !dispatch->unplugged)
 			pthread_cond_wait(&dispatch->freed, &dispatch->free_lock);
 		atomic_store(&dispatch->starving, false);
 		pthread_mutex_unlock(&dispatch->free_lock);
@@ -71,19 +65,18 @@ static bool slot_claim(struct dispatch *dispatch, uint32_t *slot)
 }
 
 /*
- * Passes an INTERRUPT on, if its request is with the backend, and remembers it for a
- * redo.  Remembered first: who sends the request at this moment sees it afterwards,
+ * Remembered first: who sends the request at this moment sees it afterwards,
  * or has sent it when the lock is had.
  */
-static void interrupt_take(struct dispatch *dispatch, const struct fuse_interrupt_in *in)
+void dispatch_interrupt_take(struct dispatch *dispatch, const struct fuse_interrupt_in *in)
 {
-	uint64_t unique = kernel_number(in->unique);
+	uint64_t unique = dispatch_kernel_number(in->unique);
 
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++) {
 		struct inflight *r = &dispatch->inflight[slot];
 		uint32_t state = atomic_load(&r->state);
 
-		if (state < INFLIGHT_WAITING || state > INFLIGHT_SENT || kernel_number(r->unique) != unique)
+		if (state < INFLIGHT_WAITING || state > INFLIGHT_SENT || dispatch_kernel_number(r->unique) != unique)
 			continue;
 		atomic_store(&r->interrupted, true);
 		pthread_mutex_lock(&dispatch->lock);
@@ -94,18 +87,14 @@ static void interrupt_take(struct dispatch *dispatch, const struct fuse_interrup
 	}
 }
 
-/*
- * Moves a request that may wait for others into a small slot, so that waiters
- * never fill the large ones.  Returns false if there is none (it was answered).
- */
-static bool slot_shrink(struct dispatch *dispatch, uint32_t *slot)
+bool dispatch_shrink(struct dispatch *dispatch, uint32_t *slot)
 {
 	const size_t begin = offsetof(struct inflight, opcode), end = offsetof(struct inflight, interrupted);
 	struct inflight *from = &dispatch->inflight[*slot], *to;
 	uint32_t small;
 
 	if (from->size > journal_request_capacity(dispatch->journal, dispatch->journal->map.large) ||
-	    !slot_find_idle(dispatch, dispatch->journal->map.large, journal_slots(dispatch->journal), &small)) {
+	    !dispatch_find_idle(dispatch, dispatch->journal->map.large, journal_slots(dispatch->journal), &small)) {
 		log_warning("%s: %s, unique %llu: too many requests wait for locks", dispatch->name,
 			    dispatch_opcode_name(from->opcode), (unsigned long long)from->unique);
 		dispatch_refuse(dispatch, *slot, ENOLCK);
@@ -122,6 +111,14 @@ static bool slot_shrink(struct dispatch *dispatch, uint32_t *slot)
 	return true;
 }
 
+void dispatch_name_unique(struct dispatch *dispatch, uint32_t slot)
+{
+	struct fuse_in_header *header = journal_request(dispatch->journal, slot);
+
+	dispatch->inflight[slot].channel_unique = relay_unique_make(++dispatch->sequence, slot);
+	header->unique = dispatch->inflight[slot].channel_unique;
+}
+
 /*
  * Publishes a whole request in its slot, and sends it.  While the gate is shut it
  * waits, and then it may be a redo that has sent it.
@@ -129,10 +126,8 @@ static bool slot_shrink(struct dispatch *dispatch, uint32_t *slot)
 static void request_pass(struct dispatch *dispatch, uint32_t slot)
 {
 	struct inflight *r = &dispatch->inflight[slot];
-	struct fuse_in_header *header = journal_request(dispatch->journal, slot);
 
-	r->channel_unique = relay_unique_make(++dispatch->sequence, slot);
-	header->unique = r->channel_unique;
+	dispatch_name_unique(dispatch, slot);
 	/* A process dying before this leaves READING: nobody has seen the request whole. */
 	journal_slot_publish(dispatch->journal, slot, r->unique, r->channel_unique, r->opcode, r->size);
 	pthread_mutex_lock(&dispatch->lock);
@@ -200,37 +195,35 @@ static void init_take(struct dispatch *dispatch, uint32_t slot, uint32_t size)
 	dispatch_event(dispatch, DISPATCH_KERNEL_INIT);
 }
 
-/*
- * Fills in relayd's own copy of what the reply will be held against.  `header` is a
- * copy too: a backend can write to the slot at any time.
- */
-static const struct relay_op *request_note(struct dispatch *dispatch, uint32_t slot,
-					   const struct fuse_in_header *header, uint32_t size, int *err)
+const struct relay_op *dispatch_note(struct dispatch *dispatch, uint32_t slot, const void *request, uint32_t size,
+				     int *err)
 {
-	const void *request = journal_request(dispatch->journal, slot);
+	struct fuse_in_header header;
 	struct inflight *r = &dispatch->inflight[slot];
-	const struct relay_op *op = relay_op_get(header->opcode);
+	const struct relay_op *op;
 	struct relay_args args;
 
-	r->opcode = header->opcode;
+	memcpy(&header, request, sizeof(header));
+	op = relay_op_get(header.opcode);
+	r->opcode = header.opcode;
 	r->size = size;
-	r->pid = header->pid;
-	r->unique = header->unique;
-	r->nodeid = header->nodeid;
+	r->pid = header.pid;
+	r->unique = header.unique;
+	r->nodeid = header.nodeid;
 	r->arrived_ns = dispatch_now_ns();
 	r->lives = 0;
 	r->kills = 0;
-	r->delivered = r->sent = r->worked = false;
+	r->delivered = r->sent = r->worked = r->claimed = false;
 	atomic_store_explicit(&r->interrupted, false, memory_order_relaxed);
 	r->no_reply = op && op->reply == RELAY_REPLY_NEVER;
 	r->forced = op && (op->flags & RELAY_OP_FORCED);
 	r->unwaited = op && (r->no_reply || (op->flags & RELAY_OP_UNWAITED));
-	*err = op ? relay_args_parse(request, size, relay_op_in_size(header->opcode, dispatch->session->answer.flags), &args) : -ENOSYS;
+	*err = op ? relay_args_parse(request, size, relay_op_in_size(header.opcode, dispatch->session->answer.flags), &args) : -ENOSYS;
 	if (*err)
 		return op;
 	r->bounds = relay_reply_bounds(op, request);
-	if (header->opcode == FUSE_WRITE && size >= sizeof(*header) + op->in_size &&
-	    ((const struct fuse_write_in *)((const char *)request + sizeof(*header)))->write_flags & FUSE_WRITE_CACHE)
+	if (header.opcode == FUSE_WRITE && size >= sizeof(header) + op->in_size &&
+	    ((const struct fuse_write_in *)((const char *)request + sizeof(header)))->write_flags & FUSE_WRITE_CACHE)
 		r->unwaited = true; /* written back for nobody in particular: never to be given up */
 	return op;
 }
@@ -238,35 +231,34 @@ static const struct relay_op *request_note(struct dispatch *dispatch, uint32_t s
 /* A request that the backend is to see. */
 static void request_relay(struct dispatch *dispatch, uint32_t slot, const struct relay_op *op)
 {
-	if (!(op->flags & RELAY_OP_WAITS) || slot_shrink(dispatch, &slot))
+	if (!(op->flags & RELAY_OP_WAITS) || dispatch_shrink(dispatch, &slot))
 		request_pass(dispatch, slot);
 }
 
 static void request_take(struct dispatch *dispatch, uint32_t slot, uint32_t size)
 {
+	const struct inflight *r = &dispatch->inflight[slot];
 	const char *request = journal_request(dispatch->journal, slot);
 	const struct relay_op *op;
-	struct fuse_in_header header;
 	int err;
 
-	if (size < sizeof(header)) {
+	if (size < sizeof(struct fuse_in_header)) {
 		log_error("%s: the kernel sent %u bytes, less than a header", dispatch->name, size);
 		dispatch_free(dispatch, slot);
 		return;
 	}
-	memcpy(&header, request, sizeof(header));
-	op = request_note(dispatch, slot, &header, size, &err);
+	op = dispatch_note(dispatch, slot, request, size, &err);
 	if (err) {
 		if (err != -ENOSYS)
 			log_error("%s: %s, unique %llu: the kernel's request is malformed", dispatch->name,
-				  dispatch_opcode_name(header.opcode), (unsigned long long)header.unique);
+				  dispatch_opcode_name(r->opcode), (unsigned long long)r->unique);
 		dispatch_refuse(dispatch, slot, err == -ENOSYS ? ENOSYS : EIO);
-	} else if (header.opcode == FUSE_INTERRUPT) {
-		interrupt_take(dispatch, (const struct fuse_interrupt_in *)(request + sizeof(header)));
+	} else if (r->opcode == FUSE_INTERRUPT) {
+		dispatch_interrupt_take(dispatch, (const void *)(request + sizeof(struct fuse_in_header)));
 		dispatch_free(dispatch, slot);
-	} else if (header.opcode == FUSE_NOTIFY_REPLY) {
+	} else if (r->opcode == FUSE_NOTIFY_REPLY) {
 		notify_reply_pass(dispatch, slot, size);
-	} else if (header.opcode == FUSE_INIT) {
+	} else if (r->opcode == FUSE_INIT) {
 		init_take(dispatch, slot, size);
 	} else if (op->flags & RELAY_OP_OWN) {
 		dispatch_refuse(dispatch, slot, 0);
@@ -299,8 +291,15 @@ void *dispatch_reader(void *arg)
 			continue;
 		}
 		request_take(dispatch, slot, (uint32_t)n);
+		if (dispatch->direct.wanted && dispatch->session->init_size && !dispatch_lane_wait(dispatch))
+			break;
 		if (atomic_load_explicit(&dispatch->forgetting, memory_order_relaxed))
 			dispatch_forgets_send(dispatch);
+	}
+	/* From here on the main thread looks for the end: dispatch_device_look(). */
+	if (direct_is(&dispatch->direct) && !dispatch->unplugged) {
+		atomic_store(&dispatch->reader_ended, true);
+		return NULL;
 	}
 	/* Now: an unmounted one is out of sight before its connection ends. */
 	if (told || dispatch->unplugged)

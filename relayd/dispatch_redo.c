@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,7 +67,7 @@ static bool stored_deliver(struct dispatch *dispatch, uint32_t slot)
 	/* A copy, which goes to the kernel: something of the backend may still be able to write there. */
 	memcpy(&header, reply, sizeof(header));
 	why = relay_reply_check(&r->bounds, &header, size);
-	if (!why && header.unique != r->channel_unique)
+	if (!why && header.unique != (r->claimed ? r->unique : r->channel_unique))
 		why = "another request's unique";
 	if (why) {
 		log_error("%s: malformed reply to %s, unique %llu, in the journal: %s; answered EIO", dispatch->name,
@@ -104,7 +103,7 @@ static void slot_channel_end(struct dispatch *dispatch, uint32_t slot, bool own_
 			r->kills++;
 	}
 	r->delivered = r->delivered || r->sent;
-	r->sent = r->worked = false;
+	r->sent = r->worked = r->claimed = false;
 	atomic_store(&r->state, INFLIGHT_WAITING);
 }
 
@@ -117,15 +116,22 @@ void dispatch_channel_end(struct dispatch *dispatch, bool own_fault)
 	dispatch->channel = -1;
 	pthread_mutex_unlock(&dispatch->lock);
 	dispatch->gone = 0;
+	if (direct_is(&dispatch->direct))
+		dispatch_import(dispatch);
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
 		slot_channel_end(dispatch, slot, own_fault);
+	if (direct_is(&dispatch->direct))
+		dispatch_resend(dispatch);
 }
 
 bool dispatch_redo_suspects(const struct dispatch *dispatch)
 {
-	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
-		if (atomic_load(&dispatch->inflight[slot].state) == INFLIGHT_WAITING && dispatch->inflight[slot].lives)
+	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++) {
+		uint32_t state = atomic_load(&dispatch->inflight[slot].state);
+
+		if ((state == INFLIGHT_WAITING || state == INFLIGHT_RESENT) && dispatch->inflight[slot].lives)
 			return true;
+	}
 	return false;
 }
 
@@ -207,11 +213,13 @@ static enum caller caller_look(uint32_t pid, pid_t gone)
 	return CALLER_GOES_ON;
 }
 
-/*
- * Answers a request that waits, if its caller waits for nothing but that answer to die.
- * `lock` is held, or else nothing is done to what the reader may be about to send.
- */
-static void abandon_dying(struct dispatch *dispatch, uint32_t slot, bool locked)
+bool dispatch_caller_dying(const struct inflight *r)
+{
+	return !r->unwaited && !r->forced && r->pid != 0 && caller_look(r->pid, 0) == CALLER_DYING;
+}
+
+/* `lock` is held, or else nothing is done to what the reader may be about to send. */
+void dispatch_abandon(struct dispatch *dispatch, uint32_t slot, bool locked)
 {
 	struct inflight *r = &dispatch->inflight[slot];
 	struct fuse_out_header out = {.len = sizeof(out), .error = -EINTR};
@@ -247,7 +255,7 @@ static void redo_settle(struct dispatch *dispatch, unsigned lives)
 
 		/* A caller that was killed while a backend held its request: the next may hold it as long. */
 		if (atomic_load(&r->interrupted))
-			abandon_dying(dispatch, slot, true);
+			dispatch_abandon(dispatch, slot, true);
 		state = atomic_load(&r->state);
 		if (state == INFLIGHT_ABANDONED) {
 			dispatch_free(dispatch, slot);
@@ -280,30 +288,35 @@ static int redo_send_all(struct dispatch *dispatch, bool single)
 
 int dispatch_redo(struct dispatch *dispatch, unsigned lives, bool single)
 {
+	bool drained;
 	int result;
 
 	atomic_store(&dispatch->translated, !dispatch->session->native);
+	dispatch_lane_decide(dispatch);
 	if (!dispatch->session->native)
 		repair_open(&dispatch->repair, dispatch->incarnation);
+	drained = !direct_is(&dispatch->direct) || dispatch_drain(dispatch);
 	redo_settle(dispatch, lives);
-	if (single && dispatch_outstanding(dispatch) > 0)
+	if (single && dispatch_given(dispatch) > 0)
 		return 1;
 	pthread_mutex_lock(&dispatch->lock);
 	result = redo_send_all(dispatch, single);
 	pthread_mutex_unlock(&dispatch->lock);
-	return result;
+	return result || drained ? result : 1;
 }
 
 int dispatch_gate_open(struct dispatch *dispatch, bool *waited)
 {
 	int err;
 
-	*waited = dispatch_outstanding(dispatch) > 0;
+	*waited = dispatch_given(dispatch) > 0;
 	pthread_mutex_lock(&dispatch->lock);
 	/* What came after the redo. */
 	for (uint32_t slot = 0; slot < dispatch->journal->map.large; slot++)
 		*waited = *waited || atomic_load(&dispatch->inflight[slot].state) == INFLIGHT_WAITING;
 	err = redo_send_all(dispatch, false);
+	if (!err && direct_is(&dispatch->direct))
+		err = dispatch_go(dispatch);
 	if (!err) {
 		atomic_store(&dispatch->gate, true);
 		pthread_cond_broadcast(&dispatch->changed);
@@ -312,30 +325,20 @@ int dispatch_gate_open(struct dispatch *dispatch, bool *waited)
 	return err;
 }
 
-/* The reader learns of the end by read(), but not while it waits with a request, or for a slot. */
-static void device_look(struct dispatch *dispatch)
-{
-	struct pollfd poller = {.fd = dispatch->session->fd};
-
-	if (atomic_load(&dispatch->unplugged) || poll(&poller, 1, 0) <= 0 || !(poller.revents & (POLLERR | POLLHUP)))
-		return;
-	pthread_mutex_lock(&dispatch->free_lock);
-	atomic_store(&dispatch->unplugged, true);
-	pthread_cond_signal(&dispatch->freed);
-	pthread_mutex_unlock(&dispatch->free_lock);
-}
-
 void dispatch_sweep(struct dispatch *dispatch)
 {
+	bool locked;
+
+	if (direct_is(&dispatch->direct))
+		dispatch_retake(dispatch);
 	/*
 	 * If the reader has the lock it may be held up by a backend that takes nothing, and so
 	 * must not hold up us; or is about to send what it has just found the gate open for.
 	 */
-	bool locked = pthread_mutex_trylock(&dispatch->lock) == 0;
-
-	device_look(dispatch);
+	locked = pthread_mutex_trylock(&dispatch->lock) == 0;
+	dispatch_device_look(dispatch);
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
-		abandon_dying(dispatch, slot, locked);
+		dispatch_abandon(dispatch, slot, locked);
 	if (!locked)
 		return;
 	/* The reader may have waited with one of them. */

@@ -66,11 +66,13 @@ static void hello_take(struct dispatch *dispatch, const struct packet *packet)
 			    .incarnation = dispatch->incarnation,
 			    .kept = dispatch->keep.count,
 			    .flags = (dispatch->shared_store ? RELAY_WELCOME_SHARED_STORE : 0) |
+				     (dispatch->direct.wanted ? RELAY_WELCOME_DIRECT : 0) |
 				     (session_passthrough_offered(dispatch->session) ? RELAY_WELCOME_PASSTHROUGH : 0),
 			    .backed = dispatch->backing.count,
 			    .journal_size = dispatch->journal->map.size},
 	};
 	struct iovec iov = {.iov_base = &answer, .iov_len = sizeof(answer)};
+	const int fds[] = {dispatch->journal->fd, dispatch->session->fd};
 	int err;
 
 	if (packet->size != sizeof(*header) + sizeof(*hello) || hello->version != RELAY_WIRE_VERSION) {
@@ -94,7 +96,7 @@ static void hello_take(struct dispatch *dispatch, const struct packet *packet)
 	atomic_store(&dispatch->librelay, true);
 	dispatch->shared = true;
 	dispatch_event(dispatch, DISPATCH_HELLO);
-	err = (int)relay_internal_send_fds(dispatch->channel, &iov, 1, &dispatch->journal->fd, 1);
+	err = (int)relay_internal_send_fds(dispatch->channel, &iov, 1, fds, dispatch->direct.wanted ? 2 : 1);
 	if (err > 0)
 		err = keep_each(&dispatch->keep, kept_send, dispatch);
 	if (err >= 0)
@@ -130,6 +132,21 @@ static void key_take(struct dispatch *dispatch, const struct packet *packet, boo
 			  strerror(-err));
 }
 
+/* PAUSED and GONE, which have no body. */
+static void direct_take(struct dispatch *dispatch, const struct packet *packet)
+{
+	const struct fuse_out_header *header = packet->bytes;
+
+	if (!direct_is(&dispatch->direct) || packet->size != sizeof(*header)) {
+		reply_bad(dispatch, "a malformed message about the direct lane", 0);
+	} else if (header->error == RELAY_NOTIFY_GONE) {
+		dispatch_device_look(dispatch);
+	} else {
+		atomic_store(&dispatch->direct.paused, true);
+		dispatch_event(dispatch, DISPATCH_PROGRESS);
+	}
+}
+
 static void notification_take(struct dispatch *dispatch, const struct packet *packet)
 {
 	const struct fuse_out_header *header = packet->bytes;
@@ -147,6 +164,10 @@ static void notification_take(struct dispatch *dispatch, const struct packet *pa
 	case RELAY_NOTIFY_UNBACK:
 		if (dispatch_backing_take(dispatch, packet->bytes, packet->size, *packet->fd) < 0)
 			reply_bad(dispatch, "a malformed BACK or UNBACK", 0);
+		return;
+	case RELAY_NOTIFY_PAUSED:
+	case RELAY_NOTIFY_GONE:
+		direct_take(dispatch, packet);
 		return;
 	case -ENOSYS:
 		/* What ntfs-3g, whose library does not know BATCH_FORGET, says to each: the kernel drops it. */

@@ -94,6 +94,10 @@ static int send_native(struct dispatch *dispatch, uint32_t slot, int flags)
 	struct iovec iov = {.iov_base = journal_request(dispatch->journal, slot), .iov_len = r->size};
 	int err;
 
+	/* A backend that finds its requests in the journal needs no copy of this one. */
+	if (direct_is(&dispatch->direct))
+		iov.iov_len = sizeof(struct fuse_in_header);
+
 	/*
 	 * FORGETs are acknowledged by librelay; another backend's are done when they are
 	 * sent, so they never become SENT: a reply to one, which is none, finds nothing.

@@ -112,16 +112,47 @@ void journal_slot_claim(struct journal *journal, uint32_t slot)
 	atomic_store_explicit(&s->state, RELAY_SLOT_READING, memory_order_release);
 }
 
+static void slot_describe(struct relay_slot *s, uint64_t unique, uint64_t channel_unique, uint32_t opcode,
+			  uint32_t size)
+{
+	s->opcode = opcode;
+	s->unique = unique;
+	s->channel_unique = channel_unique;
+	s->request_size = size;
+}
+
 void journal_slot_publish(struct journal *journal, uint32_t slot, uint64_t unique, uint64_t channel_unique,
 			  uint32_t opcode, uint32_t size)
 {
 	struct relay_slot *s = relay_slot_at(&journal->map, slot);
 
-	s->opcode = opcode;
-	s->unique = unique;
-	s->channel_unique = channel_unique;
-	s->request_size = size;
+	slot_describe(s, unique, channel_unique, opcode, size);
 	atomic_store_explicit(&s->state, RELAY_SLOT_TAKEN, memory_order_release);
+}
+
+void journal_slot_adopt(struct journal *journal, uint32_t slot, uint64_t unique, uint64_t channel_unique,
+			uint32_t opcode, uint32_t size)
+{
+	struct relay_slot *s = relay_slot_at(&journal->map, slot);
+	uint32_t reading = RELAY_SLOT_READING;
+
+	slot_describe(s, unique, channel_unique, opcode, size);
+	/* Any further state stays: it says what has been done. */
+	atomic_compare_exchange_strong(&s->state, &reading, RELAY_SLOT_TAKEN);
+}
+
+uint32_t journal_slot_state(const struct journal *journal, uint32_t slot)
+{
+	return atomic_load_explicit(&relay_slot_at(&journal->map, slot)->state, memory_order_acquire);
+}
+
+bool journal_slot_claimed(const struct journal *journal, uint32_t slot)
+{
+	const struct relay_slot *s = relay_slot_at(&journal->map, slot);
+	uint32_t state = atomic_load_explicit(&s->state, memory_order_acquire);
+
+	return state >= RELAY_SLOT_TAKEN && state <= RELAY_SLOT_APPLIED &&
+	       *(const volatile uint64_t *)&s->channel_unique == 0;
 }
 
 void journal_slot_free(struct journal *journal, uint32_t slot)

@@ -40,7 +40,19 @@ void journal_slot_claim(struct journal *journal, uint32_t slot);
 void journal_slot_publish(struct journal *journal, uint32_t slot, uint64_t unique, uint64_t channel_unique,
 			  uint32_t opcode, uint32_t size);
 
-/* To FREE, from any state. */
+/*
+ * A slot that a backend had claimed is relayd's from here on, and is described as
+ * journal_slot_publish() does.  READING becomes TAKEN; any other state stays.
+ */
+void journal_slot_adopt(struct journal *journal, uint32_t slot, uint64_t unique, uint64_t channel_unique,
+			uint32_t opcode, uint32_t size);
+
+/* The state that the slot says; a backend can have written any number there. */
+uint32_t journal_slot_state(const struct journal *journal, uint32_t slot);
+/* Whether it says that a backend has read a request into it by itself.  Good for counting only. */
+bool journal_slot_claimed(const struct journal *journal, uint32_t slot);
+
+/* To FREE, from any state, with the unique in its request's header 0. */
 void journal_slot_free(struct journal *journal, uint32_t slot);
 
 /*

@@ -36,9 +36,12 @@ relayd_librelayd_la_SOURCES = \
 	relayd/dispatch.c \
 	relayd/dispatch.h \
 	relayd/dispatch_backing.c \
+	relayd/dispatch_direct.c \
+	relayd/dispatch_direct.h \
 	relayd/dispatch_read.c \
 	relayd/dispatch_redo.c \
 	relayd/dispatch_reply.c \
+	relayd/dispatch_resend.c \
 	relayd/dispatch_send.c \
 	relayd/handles.c \
 	relayd/handles.h \

@@ -115,7 +115,8 @@ static enum supervisor_state do_redo(struct supervisor *s)
 	bool waited = false;
 	int left;
 
-	atomic_store(&s->dispatch->watched, s->single);
+	/* In the direct lane what the kernel sends again may have to wait for slots. */
+	atomic_store(&s->dispatch->watched, s->single || direct_is(&s->dispatch->direct));
 	left = dispatch_redo(s->dispatch, s->lives, s->single);
 	if (!left)
 		left = dispatch_gate_open(s->dispatch, &waited);
@@ -182,6 +183,7 @@ static enum supervisor_state do_drain(struct supervisor *s)
 	s->wanted = true;
 	life_pause_begin(s);
 	dispatch_gate_shut(s->dispatch);
+	dispatch_pause(s->dispatch);
 	atomic_store(&s->dispatch->watched, true);
 	loop_timer_start(s->loop, &s->timer, DRAIN_DEADLINE_MS, life_on_timer);
 	/* Nothing may be in flight at all, and then no reply comes to say so. */
@@ -237,7 +239,7 @@ static enum supervisor_state do_end(struct supervisor *s)
 
 static enum supervisor_state do_end_drained(struct supervisor *s)
 {
-	if (s->drained || dispatch_outstanding(s->dispatch) > 0)
+	if (s->drained || !dispatch_paused(s->dispatch) || dispatch_outstanding(s->dispatch) > 0)
 		return s->state;
 	return do_end(s);
 }
@@ -366,6 +368,8 @@ void supervisor_dispatched(struct supervisor *s, unsigned events)
 	/* In the order in which they can only have happened. */
 	if (events & DISPATCH_KERNEL_INIT) {
 		s->kernel_ready = true;
+		/* Until the lane is decided nobody else sees the mount end. */
+		life_sweep_begin(s);
 		if (s->channel >= 0)
 			life_channel_begin(s);
 	}

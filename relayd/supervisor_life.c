@@ -68,11 +68,19 @@ static void on_sweep(struct loop_timer *timer)
 	struct supervisor *s = (struct supervisor *)((char *)timer - offsetof(struct supervisor, sweep));
 	bool serving = s->state == SUPERVISOR_SERVING;
 
-	if (!serving)
-		dispatch_sweep(s->dispatch);
-	else if (dispatch_inflight(s->dispatch) > 0 && backend_dying(&s->backend))
-		life_cut(s);
 	loop_timer_start(s->loop, &s->sweep, serving ? LOOK_MS : SWEEP_MS, on_sweep);
+	if (serving) {
+		if (dispatch_look(s->dispatch) && backend_dying(&s->backend))
+			life_cut(s);
+		return;
+	}
+	/* Nobody reads any more, and it may wait for just that. */
+	if (direct_is(&s->dispatch->direct) && s->dispatch->gone && backend_dying(&s->backend))
+		dispatch_salvage(s->dispatch);
+	dispatch_sweep(s->dispatch);
+	/* What the backend has answered by itself nobody has told of. */
+	if (s->state == SUPERVISOR_DRAINING && direct_is(&s->dispatch->direct))
+		supervisor_event(s, SUPERVISOR_PROGRESS);
 }
 
 void life_sweep_begin(struct supervisor *s)
