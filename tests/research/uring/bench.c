@@ -43,6 +43,7 @@ static struct way ways[] = {
 	{.name = "sqpoll-one", .owner = LANE_SQPOLL, .idle_ms = 1},
 	{.name = "sqpoll-each", .owner = LANE_SQPOLL, .idle_ms = 1, .sq_thread_each = true},
 	{.name = "pump", .owner = LANE_PUMP},
+	{.name = "sealed", .owner = LANE_SEALED},
 };
 
 #define WAYS (sizeof(ways) / sizeof(*ways))
@@ -192,7 +193,7 @@ static int start(struct way *w)
 	w->lane.idle_ms = w->idle_ms;
 	w->lane.sq_thread_each = w->sq_thread_each;
 	w->lane.pinned = !w->unpinned;
-	w->lane.fresh_map = w->owner == LANE_SQPOLL || w->owner == LANE_PUMP;
+	w->lane.fresh_map = w->owner != LANE_DEV && w->owner != LANE_BACKEND;
 	w->keeper = keeper_start(&w->lane);
 	keeper_allow(&w->lane, 1);
 	return 0;

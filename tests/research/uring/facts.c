@@ -331,10 +331,12 @@ int main(void)
 	fact_who_copies(LANE_BACKEND);
 	fact_who_copies(LANE_SQPOLL);
 	fact_who_copies(LANE_PUMP);
+	fact_who_copies(LANE_SEALED);
 	fact_whose_memory(LANE_SQPOLL);
 	fact_whose_memory(LANE_PUMP);
 	fact_held(LANE_SQPOLL);
 	fact_held(LANE_PUMP);
+	fact_held(LANE_SEALED);
 	fact_held(LANE_BACKEND);
 	fact_waiting();
 	fact_keeper_death(LANE_SQPOLL, false);
@@ -342,5 +344,6 @@ int main(void)
 	fact_others();
 	fact_killable(LANE_SQPOLL);
 	fact_killable(LANE_PUMP);
+	fact_killable(LANE_SEALED);
 	return 0;
 }

@@ -60,12 +60,13 @@ static void *run_queue(void *arg)
 {
 	const struct worker *w = arg;
 	struct lane *l = w->lane;
+	struct ring r;
 	int err = 0;
 
 	if (l->pinned)
 		pin(w->queue);
 	if (l->owner == LANE_BACKEND)
-		err = lane_own(l, w->queue);
+		err = lane_own(l, w->queue, &r);
 	if (err)
 		fail("owning a ring", err);
 	err = lane_serve(l, w->queue);
@@ -170,24 +171,21 @@ static void *run_reader(void *arg)
 static void *run_pump(void *arg)
 {
 	const struct worker *w = arg;
-	int err;
 
 	pin(w->queue);
-	err = lane_own(w->lane, w->queue);
-	if (err)
-		fail("owning a ring", err);
-	lane_pump(w->lane, w->queue);
+	fail("owning a ring", lane_pump(w->lane, w->queue));
 	return NULL;
 }
 
 static void own_all(struct lane *l)
 {
 	for (unsigned int q = 0; q < l->queues; q++) {
+		struct ring r;
 		int err = 0;
 
 		if (l->owner == LANE_SQPOLL)
-			err = lane_own(l, q);
-		else if (l->owner == LANE_PUMP)
+			err = lane_own(l, q, &r);
+		else if (l->owner == LANE_PUMP || l->owner == LANE_SEALED)
 			start_worker(run_pump, l, q);
 		if (err)
 			fail("owning a ring", err);

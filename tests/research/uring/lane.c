@@ -92,6 +92,25 @@ int lane_blind(struct lane *l)
 	return mprotect(l->slots, memory_size(l) - lane_shared_size(), PROT_NONE) < 0 ? -errno : 0;
 }
 
+int lane_map_ring(struct lane *l, struct ring *r, unsigned int q)
+{
+	struct lane_queue *queue = &l->shared->queue[q];
+
+	if (l->owner != LANE_SEALED)
+		return ring_map(r, queue->ring_fd, &queue->params);
+	*r = (struct ring){
+		.fd = -1,
+		.cq_head = &queue->in_head,
+		.cq_tail = &queue->in_tail,
+		.cq_mask = LANE_DEPTH - 1,
+		.cqes = queue->in,
+		.sq_head = &queue->out_head,
+		.sq_tail = &queue->out_tail,
+		.sq_mask = LANE_DEPTH - 1,
+	};
+	return 0;
+}
+
 struct lane_command *lane_fill(struct ring *r, unsigned int q, unsigned int e, uint32_t op)
 {
 	struct ring_sqe *s = &r->sqes[*r->sq_tail & r->sq_mask];
@@ -104,6 +123,14 @@ struct lane_command *lane_fill(struct ring *r, unsigned int q, unsigned int e, u
 	s->sqe.user_data = e;
 	command->qid = q;
 	return command;
+}
+
+void lane_fill_commit(const struct lane *l, struct ring *r, unsigned int q, unsigned int e, uint64_t commit_id)
+{
+	if (l->owner == LANE_SEALED)
+		l->shared->queue[q].out[*r->sq_tail & r->sq_mask] = e;
+	else
+		lane_fill(r, q, e, LANE_COMMIT_AND_FETCH)->commit_id = commit_id;
 }
 
 void lane_publish_register(const struct lane *l, struct ring *r, unsigned int q, unsigned int e)
@@ -126,7 +153,7 @@ int lane_submit(const struct lane *l, const struct ring *r, unsigned int q)
 		return 0;
 	if (l->owner == LANE_SQPOLL)
 		return ring_enter(r, 0, 0, IORING_ENTER_SQ_WAKEUP);
-	if (l->owner == LANE_PUMP)
+	if (l->owner == LANE_PUMP || l->owner == LANE_SEALED)
 		return write(l->shared->queue[q].kick_fd, &one, sizeof(one)) < 0 ? -errno : 0;
 	return ring_enter(r, n, 0, 0);
 }

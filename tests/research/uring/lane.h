@@ -1,6 +1,6 @@
 /*
- * FUSE over io_uring whose rings may belong to another process than the one
- * that answers.
+ * FUSE over io_uring whose rings belong to another process than the one that
+ * answers, or to the one that answers, for comparison.
  *
  * All that a backend needs to go on after another is in one memfd and in the
  * rings, whose descriptors it inherits:
@@ -58,6 +58,7 @@ enum lane_owner {
 	LANE_BACKEND, /* each backend its own, as libfuse does it */
 	LANE_SQPOLL,  /* the keeper; its SQPOLL thread submits what the backend writes */
 	LANE_PUMP,    /* the keeper; threads of its own submit it when the backend kicks them */
+	LANE_SEALED,  /* the keeper; its threads alone see the ring, and pass on what is in it */
 };
 
 /* Where a backend dies if lane_shared.crash says so. */
@@ -83,9 +84,14 @@ struct lane_entry {
 struct lane_queue {
 	struct io_uring_params params;
 	int ring_fd;
-	int kick_fd; /* eventfd that the pump waits for */
-	bool owned;  /* the ring is there */
+	int kick_fd;  /* eventfd that the pump waits for */
+	int event_fd; /* LANE_SEALED: eventfd that the backend waits for */
+	bool owned;   /* the ring is there */
 	struct lane_entry entry[LANE_DEPTH];
+	/* LANE_SEALED: what the backend has in the place of CQ and SQ */
+	unsigned int in_head, in_tail, out_head, out_tail;
+	struct io_uring_cqe in[LANE_DEPTH];
+	uint8_t out[LANE_DEPTH];
 };
 
 /* What the processes of an experiment tell each other; each field has one writer, or is counted atomically. */
@@ -126,9 +132,9 @@ void lane_fini(struct lane *l);
 
 /*
  * Makes the ring of queue q in the calling thread, which becomes its owner, and
- * registers the entries that no earlier owner's requests are in.
+ * registers the entries that no earlier owner's requests are in. *r is its mapping.
  */
-int lane_own(struct lane *l, unsigned int q);
+int lane_own(struct lane *l, unsigned int q, struct ring *r);
 
 /* Maps the memory once more at another address and drops the mapping that came by fork. */
 int lane_map_again(struct lane *l);
@@ -146,8 +152,8 @@ int lane_serve(struct lane *l, unsigned int q);
  */
 int lane_give_up(struct lane *l, uint64_t unique, int error);
 
-/* Submits for the backend, in the thread that owns queue q, until the process ends. */
-void lane_pump(struct lane *l, unsigned int q);
+/* Makes the ring of queue q, and submits for the backend, until the process ends. */
+int lane_pump(struct lane *l, unsigned int q);
 
 /* ---- between own.c and serve.c ---- */
 
@@ -170,6 +176,12 @@ static inline char *lane_payload(const struct lane *l, unsigned int q, unsigned 
 {
 	return l->slots + lane_slot_offset(q, e) + LANE_HEADER_STRIDE;
 }
+
+/* Maps what the backend has for a ring. */
+int lane_map_ring(struct lane *l, struct ring *r, unsigned int q);
+
+/* Fills in where the answer of entry e is published by lane_publish(). */
+void lane_fill_commit(const struct lane *l, struct ring *r, unsigned int q, unsigned int e, uint64_t commit_id);
 
 /* Fills in the next SQE. There is always one: an entry has at most one command. */
 struct lane_command *lane_fill(struct ring *r, unsigned int q, unsigned int e, uint32_t op);

@@ -58,34 +58,36 @@ static int create_ring(struct lane *l, unsigned int q)
 	if (queue->ring_fd < 0)
 		return queue->ring_fd;
 	err = ring_register(queue->ring_fd, IORING_REGISTER_FILES, &l->mount->fd, 1);
+	if (!err && (l->owner == LANE_PUMP || l->owner == LANE_SEALED)) {
+		queue->kick_fd = eventfd(0, 0);
+		queue->event_fd = eventfd(0, 0);
+		err = queue->kick_fd < 0 || queue->event_fd < 0 ? -errno : 0;
+	}
+	if (!err && l->owner == LANE_SEALED) /* a CQE kicks as the backend does */
+		err = ring_register(queue->ring_fd, IORING_REGISTER_EVENTFD, &queue->kick_fd, 1);
 	if (!err && l->owner != LANE_BACKEND)
 		err = restrict_ring(queue->ring_fd);
-	if (!err && l->owner == LANE_PUMP) {
-		queue->kick_fd = eventfd(0, 0);
-		err = queue->kick_fd < 0 ? -errno : 0;
-	}
 	return err;
 }
 
-int lane_own(struct lane *l, unsigned int q)
+int lane_own(struct lane *l, unsigned int q, struct ring *r)
 {
 	struct lane_queue *queue = &l->shared->queue[q];
-	struct ring r;
 	int err = create_ring(l, q);
 
 	if (err)
 		return err;
-	err = ring_map(&r, queue->ring_fd, &queue->params);
+	err = ring_map(r, queue->ring_fd, &queue->params);
 	if (err)
 		return err;
-	ring_identity(&r, &queue->params);
+	ring_identity(r, &queue->params);
 	l->shared->base = (uintptr_t)l->shared;
 	for (unsigned int e = 0; e < LANE_DEPTH; e++) {
 		uint64_t last = lane_slot(l, q, e)->commit_id;
 
 		fill_iov(l, q, e);
 		if (!last) {
-			lane_publish_register(l, &r, q, e);
+			lane_publish_register(l, r, q, e);
 			continue;
 		}
 		/*
@@ -98,24 +100,93 @@ int lane_own(struct lane *l, unsigned int q)
 			lane_take(l, q, e);
 		queue->entry[e].answered = 0;
 	}
-	err = l->owner == LANE_PUMP ? ring_enter(&r, LANE_DEPTH, 0, 0) : lane_submit(l, &r, q);
-	while (err >= 0 && ring_load(r.sq_head) != *r.sq_tail)
+	err = l->owner == LANE_PUMP || l->owner == LANE_SEALED ? ring_enter(r, LANE_DEPTH, 0, 0) : lane_submit(l, r, q);
+	while (err >= 0 && ring_load(r->sq_head) != *r->sq_tail)
 		sched_yield();
-	ring_unmap(&r);
 	__atomic_store_n(&queue->owned, true, __ATOMIC_RELEASE);
 	return err < 0 ? err : 0;
 }
 
-void lane_pump(struct lane *l, unsigned int q)
+/*
+ * The backend writes SQEs and kicks. The kernel fills slots and posts CQEs as this
+ * thread's task work, which interrupts and restarts the read(2): it returns for
+ * kicks alone.
+ */
+static int pump_shared(struct lane_queue *queue, const struct ring *r)
 {
-	struct lane_queue *queue = &l->shared->queue[q];
-	struct ring r = {.fd = queue->ring_fd};
 	uint64_t kicks;
 
-	/*
-	 * The kernel fills slots and posts CQEs as this thread's task work, which
-	 * interrupts and restarts the read(2): it returns for the backend's kicks alone.
-	 */
 	while (read(queue->kick_fd, &kicks, sizeof(kicks)) == sizeof(kicks) || errno == EINTR)
-		ring_enter(&r, LANE_DEPTH, 0, 0);
+		ring_enter(r, LANE_DEPTH, 0, 0);
+	return -errno;
+}
+
+/* Passes CQEs on. There is room: an entry has at most one. Returns whether any was for the backend. */
+static bool pass_requests(struct lane *l, struct ring *r, unsigned int q)
+{
+	struct lane_queue *queue = &l->shared->queue[q];
+	unsigned int tail = ring_load(r->cq_tail);
+	bool any = false;
+
+	for (unsigned int head = *r->cq_head; head != tail; head++) {
+		const struct io_uring_cqe *cqe = &r->cqes[head & r->cq_mask];
+
+		if (cqe->res == -ENOENT) {
+			lane_count(&l->shared->refused);
+			lane_publish_register(l, r, q, cqe->user_data);
+		} else {
+			queue->in[queue->in_tail % LANE_DEPTH] = *cqe;
+			ring_store(&queue->in_tail, queue->in_tail + 1);
+			any = true;
+		}
+		ring_store(r->cq_head, head + 1);
+	}
+	return any;
+}
+
+/* Passes answers on. Whatever the backend wrote, an entry and a request of this queue are all that it can name. */
+static void pass_answers(struct lane *l, struct ring *r, unsigned int q)
+{
+	struct lane_queue *queue = &l->shared->queue[q];
+	unsigned int n = ring_load(&queue->out_tail) - queue->out_head;
+
+	for (n = n < LANE_DEPTH ? n : LANE_DEPTH; n > 0; n--) {
+		unsigned int e = queue->out[queue->out_head % LANE_DEPTH] % LANE_DEPTH;
+
+		lane_fill(r, q, e, LANE_COMMIT_AND_FETCH)->commit_id = queue->entry[e].taken;
+		lane_publish(r);
+		ring_store(&queue->out_head, queue->out_head + 1);
+	}
+}
+
+/*
+ * The backend has memory and two eventfds, and no part in the ring: its kicks and
+ * the ring's CQEs alike make the read(2) return.
+ */
+static int pump_sealed(struct lane *l, struct ring *r, unsigned int q)
+{
+	static const uint64_t one = 1;
+	struct lane_queue *queue = &l->shared->queue[q];
+	uint64_t kicks;
+
+	do {
+		bool any = pass_requests(l, r, q);
+
+		pass_answers(l, r, q);
+		if (*r->sq_tail != ring_load(r->sq_head))
+			ring_enter(r, LANE_DEPTH, 0, 0);
+		if (any && write(queue->event_fd, &one, sizeof(one)) < 0)
+			return -errno;
+	} while (read(queue->kick_fd, &kicks, sizeof(kicks)) == sizeof(kicks) || errno == EINTR);
+	return -errno;
+}
+
+int lane_pump(struct lane *l, unsigned int q)
+{
+	struct ring r;
+	int err = lane_own(l, q, &r);
+
+	if (err)
+		return err;
+	return l->owner == LANE_SEALED ? pump_sealed(l, &r, q) : pump_shared(&l->shared->queue[q], &r);
 }

@@ -13,7 +13,7 @@
 
 const char *scene_owner(enum lane_owner owner)
 {
-	static const char *const names[] = {"dev", "own", "sqpoll", "pump"};
+	static const char *const names[] = {"dev", "own", "sqpoll", "pump", "sealed"};
 
 	return names[owner];
 }
@@ -84,7 +84,7 @@ void scene_probe(struct scene *s, unsigned int n)
 
 void scene_report(struct scene *s, unsigned int first, const char *what)
 {
-	unsigned int ok = 0, failed = 0, left = 0;
+	unsigned int ok = 0, failed = 0, killed = 0, left = 0;
 	int error = 0;
 
 	for (unsigned int i = first; i < s->probes; i++)
@@ -97,13 +97,15 @@ void scene_report(struct scene *s, unsigned int first, const char *what)
 				continue;
 			s->probe[i] = 0;
 			left--;
-			if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+			if (WIFSIGNALED(status))
+				killed++;
+			else if (WEXITSTATUS(status) == 0)
 				ok++;
 			else if (++failed == 1)
-				error = WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+				error = WEXITSTATUS(status);
 		}
 		usleep(left ? 1000 : 0);
 	}
-	printf("  %s: %u succeeded, %u failed%s%s, %u hang\n", what, ok, failed, failed ? " with " : "",
-	       failed ? strerror(error) : "", left);
+	printf("  %s: %u succeeded, %u failed%s%s, %u died, %u hang\n", what, ok, failed, failed ? " with " : "",
+	       failed ? strerror(error) : "", killed, left);
 }

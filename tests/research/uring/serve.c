@@ -41,7 +41,7 @@ static void answer(struct lane *l, struct ring *r, unsigned int q, unsigned int 
 	crash_point(l, LANE_CRASH_OVERWRITTEN);
 	h->payload_size = n < 0 ? 0 : n;
 	memcpy(h->in_out, &out, sizeof(out));
-	lane_fill(r, q, e, LANE_COMMIT_AND_FETCH)->commit_id = j->taken;
+	lane_fill_commit(l, r, q, e, j->taken);
 	j->at = *r->sq_tail;
 	__atomic_store_n(&j->answered, j->taken, __ATOMIC_RELEASE);
 	crash_point(l, LANE_CRASH_ANSWERED);
@@ -119,6 +119,7 @@ static void recover(struct lane *l, struct ring *r, unsigned int q)
 static int submit_and_wait(const struct lane *l, const struct ring *r, unsigned int q)
 {
 	unsigned int flags = IORING_ENTER_GETEVENTS;
+	uint64_t events;
 	int err;
 
 	switch (l->owner) {
@@ -137,14 +138,15 @@ static int submit_and_wait(const struct lane *l, const struct ring *r, unsigned 
 	}
 	if (*r->cq_head != ring_load(r->cq_tail) && flags == IORING_ENTER_GETEVENTS)
 		return 0;
+	if (l->owner == LANE_SEALED)
+		return read(l->shared->queue[q].event_fd, &events, sizeof(events)) < 0 && errno != EINTR ? -errno : 0;
 	return ring_enter(r, 0, 1, flags);
 }
 
 int lane_serve(struct lane *l, unsigned int q)
 {
-	struct lane_queue *queue = &l->shared->queue[q];
 	struct ring r;
-	int err = ring_map(&r, queue->ring_fd, &queue->params);
+	int err = lane_map_ring(l, &r, q);
 
 	if (err)
 		return err;
@@ -171,7 +173,7 @@ static int give_up(struct lane *l, unsigned int q, uint64_t unique, int error)
 {
 	const struct lane_queue *queue = &l->shared->queue[q];
 	struct ring r;
-	int err = ring_map(&r, queue->ring_fd, &queue->params), found = 0;
+	int err = lane_map_ring(l, &r, q), found = 0;
 
 	if (err)
 		return err;
@@ -183,7 +185,8 @@ static int give_up(struct lane *l, unsigned int q, uint64_t unique, int error)
 		found = 1;
 	}
 	err = found ? lane_submit(l, &r, q) : 0;
-	ring_unmap(&r);
+	if (l->owner != LANE_SEALED)
+		ring_unmap(&r);
 	return err < 0 ? err : found;
 }
 

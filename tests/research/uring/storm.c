@@ -1,7 +1,7 @@
 /*
  * Question 2: what a SIGKILL of the backend does to requests, by the thousand.
  *
- *   storm [--way sqpoll|sqpoll-each|pump|own] [--victim backend|keeper] [--nudge] [--seconds N] [--threads N]
+ *   storm [--way sqpoll|sqpoll-each|pump|sealed|own] [--victim backend|keeper] [--nudge] [--seconds N] [--threads N]
  *
  * Client threads stat, fstat and read, and check every byte; meanwhile the
  * backend is killed again and again, at moments that nothing chooses. Passes if
@@ -35,10 +35,8 @@ static const struct {
 	enum lane_owner owner;
 	bool sq_thread_each;
 } ways[] = {
-	{"sqpoll", LANE_SQPOLL, false},
-	{"sqpoll-each", LANE_SQPOLL, true},
-	{"pump", LANE_PUMP, false},
-	{"own", LANE_BACKEND, false},
+	{"sqpoll", LANE_SQPOLL, false}, {"sqpoll-each", LANE_SQPOLL, true}, {"pump", LANE_PUMP, false},
+	{"sealed", LANE_SEALED, false}, {"own", LANE_BACKEND, false},
 };
 
 struct client {
