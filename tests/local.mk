@@ -17,8 +17,13 @@ unit_tests += tests/unit/test_ctl_run
 tests_unit_test_ctl_run_SOURCES = tests/unit/test_ctl_run.c $(ctl_test_sources)
 unit_tests += tests/unit/test_ctl_socket
 unit_tests += tests/unit/test_dirlog
+unit_tests += tests/unit/test_dispatch_direct
+tests_unit_test_dispatch_direct_SOURCES = tests/unit/test_dispatch_direct.c $(stuck_test_sources)
 unit_tests += tests/unit/test_dispatch_read
 unit_tests += tests/unit/test_dispatch_redo
+tests_unit_test_dispatch_redo_SOURCES = tests/unit/test_dispatch_redo.c $(stuck_test_sources)
+unit_tests += tests/unit/test_dispatch_resend
+tests_unit_test_dispatch_resend_SOURCES = tests/unit/test_dispatch_resend.c $(stuck_test_sources)
 unit_tests += tests/unit/test_dispatch_reply
 unit_tests += tests/unit/test_dispatch_translate
 unit_tests += tests/unit/test_fdpass
@@ -93,6 +98,9 @@ ctl_test_sources = \
 	tests/lib/ctl_client_test.h \
 	tests/lib/fake_daemon.c \
 	tests/lib/fake_daemon.h
+
+# For those that have a caller who is dying.
+stuck_test_sources = tests/lib/stuck.c tests/lib/stuck.h
 
 # For those of relayd's nodes.
 nodes_test_sources = tests/lib/nodes_rig.c tests/lib/nodes_rig.h
@@ -248,6 +256,8 @@ check_LTLIBRARIES += tests/lib/libtest.la
 tests_lib_libtest_la_SOURCES = \
 	tests/lib/check.c \
 	tests/lib/check.h \
+	tests/lib/direct_play.c \
+	tests/lib/direct_play.h \
 	tests/lib/dispatch_rig.c \
 	tests/lib/dispatch_rig.h \
 	tests/lib/fake_backend.c \

@@ -4,78 +4,14 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "lib/dispatch_rig.h"
+#include "lib/stuck.h"
 
 static struct dispatch_rig rig;
-
-/* ---- callers that are dying ---------------------------------------------- */
-
-/* A mount of which we are the backend that does not answer; and its one caller. */
-static struct {
-	char path[64];
-	int fuse;
-	pid_t pid;
-} stuck = {.fuse = -1};
-
-static void stuck_caller(void)
-{
-	struct stat st;
-
-	/* Else it would hold what others are to see the end of. */
-	close_range(3, ~0u, 0);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	strcat(stuck.path, "/x");
-	_exit(stat(stuck.path, &st) < 0);
-}
-
-static void stuck_begin(void)
-{
-	const struct {
-		struct fuse_out_header header;
-		struct fuse_init_out init;
-	} answer = {
-		.header = {.len = sizeof(answer), .unique = 2},
-		.init = {.major = FUSE_KERNEL_VERSION, .minor = 31, .max_write = 4096},
-	};
-	static uint8_t request[RELAY_MAX_REQUEST];
-	char options[128];
-
-	strcpy(stuck.path, "/tmp/test_dispatch.XXXXXX");
-	cr_assert(mkdtemp(stuck.path) != NULL);
-	stuck.fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", stuck.fuse);
-	if (stuck.fuse < 0 || mount("stuck", stuck.path, "fuse", MS_NOSUID | MS_NODEV, options) < 0)
-		cr_skip_test("no right to mount");
-	cr_assert(read(stuck.fuse, request, sizeof(request)) > 0);
-	cr_assert_eq(write(stuck.fuse, &answer, sizeof(answer)), sizeof(answer));
-	stuck.pid = fork();
-	if (stuck.pid == 0)
-		stuck_caller();
-	/* It waits for an answer from here on, and no signal ends that. */
-	cr_assert(read(stuck.fuse, request, sizeof(request)) > 0);
-}
-
-static void stuck_end(void)
-{
-	umount2(stuck.path, MNT_FORCE | MNT_DETACH);
-	close(stuck.fuse);
-	stuck.fuse = -1;
-	if (stuck.pid > 0)
-		waitpid(stuck.pid, NULL, 0);
-	rmdir(stuck.path);
-}
 
 static void setup(void)
 {
@@ -84,8 +20,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-	if (stuck.fuse >= 0)
-		stuck_end();
+	stuck_end();
 	rig_deinit(&rig);
 }
 
