@@ -4,7 +4,8 @@
  *   relayd                         librelay
  *   INIT                    ->
  *                           <-     HELLO
- *   WELCOME (journal's fd)  ->
+ *   WELCOME (journal's fd,  ->
+ *     in the direct lane /dev/fuse too)
  *   KEPT (fd), any number   ->
  *   BACKED, any number      ->
  *                                  rolls the state back, calls init()
@@ -32,14 +33,14 @@
 /* Needs /dev/fuse itself, or fields of the answer that are librelay's. */
 #define WITHHELD (FUSE_OVER_IO_URING | (uint64_t)FUSE_MAP_ALIGNMENT | FUSE_REQUEST_TIMEOUT)
 
-/* One packet of the handshake, and the descriptor that came with it (-1: none). */
+/* One packet of the handshake, and the descriptors that came with it. */
 struct packet {
 	union {
 		struct fuse_in_header header;
 		uint8_t bytes[512];
 	};
 	size_t size;
-	int fd;
+	int fd, second; /* -1: none */
 };
 
 /* The body that follows the header, if the packet is that message and long enough. */
@@ -51,14 +52,28 @@ static const void *packet_body(const struct packet *packet, uint32_t opcode, siz
 	return packet->bytes + sizeof(packet->header);
 }
 
-/* Returns 0, 1 at the channel's end, or a negative errno.  packet->fd is the caller's. */
+static void packet_close(struct packet *packet)
+{
+	if (packet->fd >= 0)
+		close(packet->fd);
+	if (packet->second >= 0)
+		close(packet->second);
+	packet->fd = packet->second = -1;
+}
+
+/* Returns 0, 1 at the channel's end, or a negative errno.  The descriptors are the caller's. */
 static int packet_receive(struct relay_session *session, struct packet *packet)
 {
-	unsigned nfds = 1;
+	int fds[2] = {-1, -1};
+	unsigned nfds = 2;
 	ssize_t n;
 
-	packet->fd = -1;
-	n = relay_internal_channel_receive(session, packet->bytes, sizeof(packet->bytes), &packet->fd, &nfds);
+	packet->fd = packet->second = -1;
+	n = relay_internal_channel_receive(session, packet->bytes, sizeof(packet->bytes), fds, &nfds);
+	if (nfds > 0)
+		packet->fd = fds[0];
+	if (nfds > 1)
+		packet->second = fds[1];
 	if (n == 0)
 		return 1;
 	if (n == -EMSGSIZE)
@@ -79,8 +94,7 @@ static int receive_init(struct relay_session *session)
 	err = packet_receive(session, &packet);
 	if (err)
 		return err;
-	if (packet.fd >= 0)
-		close(packet.fd);
+	packet_close(&packet);
 	body = packet_body(&packet, FUSE_INIT, relay_op_get(FUSE_INIT)->in_size);
 	if (!body)
 		return -EPROTO;
@@ -97,22 +111,19 @@ static int receive_init(struct relay_session *session)
 	return 0;
 }
 
-static int receive_welcome(struct relay_session *session, uint32_t *kept, uint32_t *backed)
+/*
+ * Takes what a WELCOME says and brings; packet->second becomes the session's if it is the
+ * device.
+ */
+static int welcome_take(struct relay_session *session, struct packet *packet, uint32_t *kept, uint32_t *backed)
 {
-	const struct relay_welcome *welcome;
-	struct packet packet;
+	const struct relay_welcome *welcome = packet_body(packet, RELAY_WELCOME, sizeof(*welcome));
 	int err;
 
-	err = packet_receive(session, &packet);
-	if (err)
-		return err;
-	welcome = packet_body(&packet, RELAY_WELCOME, sizeof(*welcome));
-	if (!welcome || packet.fd < 0 || welcome->version != RELAY_WIRE_VERSION)
-		err = -EPROTO;
-	else
-		err = relay_journal_map(&session->journal, packet.fd);
-	if (packet.fd >= 0)
-		close(packet.fd);
+	if (!welcome || welcome->version != RELAY_WIRE_VERSION || packet->fd < 0 ||
+	    !(welcome->flags & RELAY_WELCOME_DIRECT) != (packet->second < 0))
+		return -EPROTO;
+	err = relay_journal_map(&session->journal, packet->fd);
 	if (err)
 		return err;
 	if (welcome->journal_size != session->journal.size)
@@ -123,7 +134,23 @@ static int receive_welcome(struct relay_session *session, uint32_t *kept, uint32
 		session->init.flags2 |= (uint32_t)(FUSE_PASSTHROUGH >> 32);
 	*kept = welcome->kept;
 	*backed = welcome->backed;
-	return 0;
+	if (welcome->flags & RELAY_WELCOME_DIRECT) {
+		err = relay_internal_direct_init(session, packet->second);
+		packet->second = -1;
+	}
+	return err;
+}
+
+static int receive_welcome(struct relay_session *session, uint32_t *kept, uint32_t *backed)
+{
+	struct packet packet;
+	int err;
+
+	err = packet_receive(session, &packet);
+	if (!err)
+		err = welcome_take(session, &packet, kept, backed);
+	packet_close(&packet);
+	return err;
 }
 
 static int receive_kept(struct relay_session *session)
@@ -136,11 +163,12 @@ static int receive_kept(struct relay_session *session)
 	if (err)
 		return err;
 	key = packet_body(&packet, RELAY_KEPT, sizeof(*key));
-	if (!key || packet.fd < 0) {
-		if (packet.fd >= 0)
-			close(packet.fd);
+	if (!key || packet.fd < 0 || packet.second >= 0) {
+		bool lost = key && packet.fd < 0;
+
+		packet_close(&packet);
 		/* The kernel drops a descriptor for which there is no room in our table. */
-		return key ? -EMFILE : -EPROTO;
+		return lost ? -EMFILE : -EPROTO;
 	}
 	return relay_internal_kept_add(session, key->key, packet.fd);
 }
@@ -154,8 +182,7 @@ static int receive_backed(struct relay_session *session)
 	err = packet_receive(session, &packet);
 	if (err)
 		return err;
-	if (packet.fd >= 0)
-		close(packet.fd);
+	packet_close(&packet);
 	backed = packet_body(&packet, RELAY_BACKED, sizeof(*backed));
 	if (!backed || backed->id <= 0)
 		return -EPROTO;

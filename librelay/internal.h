@@ -1,14 +1,20 @@
 /*
  * Inside librelay's server side: what its files share, file by file.
  *
+ * Lanes.  In the socket lane each serving thread receives requests from the channel.  In
+ * the direct lane the thread of relay_serve() receives it (given.c), and the serving threads
+ * read /dev/fuse (direct.c) when they have nothing that was given to them (readers.c).
+ *
  * Ownership.  relay_serve() makes the session, the serving threads and their
  * buffers, and takes all of it down before it returns.  A request belongs to the
  * thread that received it, in whose buffer its packet lies, until it is answered;
- * relay_req_detach() makes one that stands by itself, on the session's list.
+ * relay_req_detach() makes one that stands by itself, on the session's list.  In the
+ * direct lane the request lies in its slot.
  *
  * Locks.  session->state_lock: the backend's state (state.c).  session->lock:
- * phase, error, started, and the list of detached requests; never held while
- * anything of the backend's is called.  Neither is taken with the other held.
+ * phase, error, started, the list of detached requests, and the moves of requests from
+ * one slot to another; never held while anything of the backend's is called.
+ * readers->lock: who reads, and what is given.  None is taken with another held.
  *
  * What survives a crash is in the journal and in the state only; nothing here is.
  */
@@ -16,6 +22,7 @@
 #define RELAY_INTERNAL_H
 
 #include <pthread.h>
+#include <setjmp.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -39,17 +46,26 @@ enum relay_phase {
 	RELAY_PHASE_ENDED, /* no reply is stored any more */
 };
 
+#define RELAY_NO_SLOT UINT32_MAX
+
 struct relay_req {
 	struct relay_session *session;
 	const struct relay_op *op;
 	const struct fuse_in_header *header;
+	uint32_t size;	       /* of the request; header->len once it was checked */
+	uint32_t index;	       /* the slot's */
+	uint64_t unique;       /* relay_req_unique(): the kernel's, without FUSE_UNIQUE_RESEND */
+	uint64_t reply_unique; /* the reply's */
+	uint64_t arrived_ns;   /* of a claimed one */
 	struct relay_args args;
 	struct relay_slot *slot; /* NULL: the request takes no reply */
 	uint8_t *reply;		 /* the slot's buffer, reply_capacity bytes */
 	uint32_t reply_capacity;
+	bool claimed; /* read from /dev/fuse: answered there, and its slot freed here */
 	bool redo;
 	bool transaction; /* holds state_lock */
 	bool answered;	  /* nothing of it may be touched any more */
+	bool parted;	  /* its slot is not its thread's any more: detached, or left to the next incarnation */
 
 	/* Of a detached one: its place on session->detached. */
 	bool detached;
@@ -61,9 +77,29 @@ struct relay_req {
 struct relay_thread {
 	struct relay_session *session;
 	pthread_t id;
-	uint8_t *buffer;	  /* RELAY_PACKET_AT + RELAY_PACKET_MAX bytes, page-aligned */
-	_Atomic uint64_t serving; /* the unique of the request in its handler, or 0 */
+	uint8_t *buffer;	  /* of the channel's: RELAY_PACKET_AT + RELAY_PACKET_MAX bytes, page-aligned */
+	_Atomic uint64_t serving; /* relay_req_unique() of the request in its handler, or 0 */
 	struct relay_req req;
+
+	/* Direct lane. */
+	uint32_t slot;		 /* its own, in READING between requests; or RELAY_NO_SLOT */
+	bool reader;		 /* may read; changed with readers->lock held */
+	_Atomic bool in_device;	 /* within device_read(): to be got out by a signal (device.c) */
+	sigjmp_buf out_of_device;
+};
+
+/* Who reads, and what is given (readers.c). */
+struct relay_readers {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	_Atomic bool hold; /* no thread is to begin a read(), and who is in one is to leave it */
+	bool go;	   /* relayd has said so */
+	bool pausing;	   /* PAUSED is owed */
+	bool gone;	   /* the mount has ended: nothing is to be read any more */
+	bool ended;	   /* the session */
+	unsigned count;	   /* threads whose `reader` is set */
+	uint64_t *given;   /* a ring of as many as there are slots: uniques on the channel */
+	uint32_t given_first, given_count;
 };
 
 struct relay_kept {
@@ -87,7 +123,13 @@ struct relay_session {
 	bool passthrough; /* files can be registered */
 	int32_t *backed;  /* the ids of files that earlier incarnations have registered */
 	uint32_t backed_count;
-	_Atomic uint64_t *interrupted; /* by slot: the unique of its last INTERRUPT */
+	_Atomic uint64_t *interrupted; /* by slot: relay_req_unique() of its last INTERRUPT */
+
+	/* Direct lane. */
+	int device; /* /dev/fuse, owned; -1: the socket lane */
+	int kick;   /* the signal that gets threads out of reading it; 0: not had */
+	struct relay_readers readers;
+	_Atomic bool *touched; /* by slot: the pages of its request buffer are mapped */
 
 	pthread_mutex_t state_lock;
 	uint8_t *state; /* NULL: the backend has none */
@@ -157,6 +199,100 @@ int relay_internal_init_reply(struct relay_session *session, int error, const st
  * All that it needs is in `thread`, and free again when it returns.
  */
 void relay_internal_serve_packet(struct relay_thread *thread, void *packet, size_t size, bool cut);
+
+/* Direct lane: what was given, by its unique on the channel.  The request is in its slot. */
+void relay_internal_serve_given(struct relay_thread *thread, uint64_t unique);
+
+/* What has neither a slot nor a reply: NOTIFY_REPLY, and INTERRUPT on the channel. */
+void relay_internal_serve_unanswered(struct relay_thread *thread, const struct fuse_in_header *header, uint32_t size,
+				     bool cut);
+
+/* Fills in what a request has of its slot. */
+void relay_internal_req_slot(struct relay_req *req, uint32_t index, uint32_t state);
+
+/* Serves thread->req, which has its slot and is whole but for what is parsed here. */
+void relay_internal_serve_request(struct relay_thread *thread, bool cut);
+
+/* An answer on the channel to what has no slot of ours. */
+void relay_internal_answer_outside(struct relay_session *session, uint64_t unique, int error);
+
+/* ---- given.c ----------------------------------------------------------- */
+
+/* Direct lane: receives the channel until it ends, on the thread of relay_serve(). */
+void relay_internal_given_receive(struct relay_session *session);
+
+/* ---- readers.c --------------------------------------------------------- */
+
+enum relay_next {
+	RELAY_NEXT_READ,  /* one request from /dev/fuse */
+	RELAY_NEXT_GIVEN, /* what was given */
+	RELAY_NEXT_END,
+};
+
+/* Returns 0 or a negative errno; deinit may follow in either case. */
+int relay_internal_readers_init(struct relay_session *session);
+void relay_internal_readers_deinit(struct relay_session *session);
+
+/*
+ * What a serving thread is to do next: waits until there is something.  Takes neither a
+ * lock nor a system call while the thread is to read on.
+ */
+enum relay_next relay_internal_readers_next(struct relay_thread *thread, uint64_t *given);
+
+/* A thread is to return to relay_internal_readers_next(), whatever it waits for. */
+static inline bool relay_internal_readers_hold(const struct relay_session *session)
+{
+	return atomic_load(&session->readers.hold);
+}
+
+/* Hands a request to the serving threads.  False: there are more than slots. */
+bool relay_internal_readers_give(struct relay_session *session, uint64_t unique);
+void relay_internal_readers_go(struct relay_session *session);
+void relay_internal_readers_pause(struct relay_session *session);
+/* The mount has ended: nothing is read any more; relayd is told once. */
+void relay_internal_readers_gone(struct relay_session *session);
+/* The session has: each thread is sent home from relay_internal_readers_next(). */
+void relay_internal_readers_end(struct relay_session *session);
+
+/* ---- device.c ---------------------------------------------------------- */
+
+/* Takes the signal that gets threads out of device_read().  Returns 0 or -EBUSY: none is unused. */
+int relay_internal_device_init(struct relay_session *session);
+/* Gives the signal back; no thread is left. */
+void relay_internal_device_deinit(struct relay_session *session);
+/* To be called on a thread before it reads. */
+void relay_internal_device_thread(struct relay_thread *thread);
+
+/*
+ * Reads one request into `buffer`, waiting for it.
+ * Returns its size, -ECANCELED if the thread is to leave (it may have one nevertheless:
+ * see device.c), or a negative errno.
+ */
+ssize_t relay_internal_device_read(struct relay_thread *thread, void *buffer, size_t size);
+
+/*
+ * Gets a thread out of device_read(), now or as soon as it comes there, if readers->hold is
+ * set before.  The thread must not end meanwhile: readers->lock is held.
+ */
+void relay_internal_device_kick(struct relay_thread *thread);
+
+/* ---- direct.c ---------------------------------------------------------- */
+
+/*
+ * Makes the session one of the direct lane.  Takes the device over, which
+ * relay_internal_direct_deinit() closes, in any case.  Returns 0 or a negative errno.
+ */
+int relay_internal_direct_init(struct relay_session *session, int device);
+void relay_internal_direct_deinit(struct relay_session *session);
+
+/* Reads and serves one request, or returns because the thread is to do something else. */
+void relay_internal_direct_serve(struct relay_thread *thread);
+/* Frees the slot of a thread that reads no more. */
+void relay_internal_direct_stop(struct relay_thread *thread);
+/* Checks a reply that goes to the kernel unseen by relayd, and says on stderr what is wrong. */
+bool relay_internal_direct_malformed(const struct relay_req *req, const struct fuse_out_header *out, uint32_t size);
+/* Writes the stored reply of a claimed request, and has its slot void or free. */
+void relay_internal_direct_reply(struct relay_req *req, const struct fuse_out_header *out, uint32_t size);
 
 /* ---- serve_forget.c ---------------------------------------------------- */
 

@@ -12,8 +12,11 @@ librelay_sources = \
 	librelay/ctl_client.h \
 	librelay/ctl_frame.c \
 	librelay/ctl_frame.h \
+	librelay/device.c \
+	librelay/direct.c \
 	librelay/fdpass.c \
 	librelay/fdpass.h \
+	librelay/given.c \
 	librelay/handshake.c \
 	librelay/internal.h \
 	librelay/journal_map.c \
@@ -23,6 +26,7 @@ librelay_sources = \
 	librelay/opcodes.c \
 	librelay/opened.c \
 	librelay/opened.h \
+	librelay/readers.c \
 	librelay/reply.c \
 	librelay/request.c \
 	librelay/serve.c \

@@ -7,7 +7,8 @@
  * state's lock is released in between publishing and sending: never before, since
  * another transaction would then build upon words that may yet be undone.
  *
- * Once the packet is out the slot is relayd's, and may be another request's.
+ * Once the packet is out the slot is relayd's, and may be another request's.  What was
+ * read from /dev/fuse is answered there instead (direct.c), and its slot stays ours.
  */
 #include "internal.h"
 
@@ -36,7 +37,18 @@ static void reply_send(struct relay_session *session, const void *reply, size_t 
 static void reply_drop(struct relay_req *req)
 {
 	relay_state_abort(req);
+	req->parted = true;
 	relay_internal_req_end(req);
+}
+
+/* A reply of `size` bytes, of which the payload is there already. */
+static uint32_t reply_make(struct relay_req *req, int error, size_t payload)
+{
+	struct fuse_out_header *out = (struct fuse_out_header *)req->reply;
+	uint32_t size = (uint32_t)(sizeof(*out) + (error ? 0 : payload));
+
+	*out = (struct fuse_out_header){.len = size, .error = -error, .unique = req->reply_unique};
+	return size;
 }
 
 static void reply_finish(struct relay_req *req, int error, size_t payload)
@@ -54,14 +66,20 @@ static void reply_finish(struct relay_req *req, int error, size_t payload)
 	}
 	if (error < 0 || error > ERRNO_MAX || payload > req->reply_capacity - sizeof(*out))
 		error = EIO;
-	size = (uint32_t)(sizeof(*out) + (error ? 0 : payload));
-	*out = (struct fuse_out_header){.len = size, .error = -error, .unique = req->header->unique};
+	size = reply_make(req, error, payload);
+	/* Of what relayd sends on it has a look by itself. */
+	if (req->claimed && relay_internal_direct_malformed(req, out, size))
+		size = reply_make(req, EIO, 0);
 	slot->reply_size = size;
 	atomic_store_explicit(&slot->state, RELAY_SLOT_APPLIED, memory_order_release);
 	relay_internal_state_commit(req);
 	RELAY_CRASH_POINT(req->op->name, "stored");
-	reply_send(req->session, out, size);
-	RELAY_CRASH_POINT(req->op->name, "sent");
+	if (req->claimed) {
+		relay_internal_direct_reply(req, out, size);
+	} else {
+		reply_send(req->session, out, size);
+		RELAY_CRASH_POINT(req->op->name, "sent");
+	}
 	relay_internal_req_end(req);
 }
 

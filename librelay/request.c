@@ -44,7 +44,7 @@ uint64_t relay_req_nodeid(const struct relay_req *req)
 
 uint64_t relay_req_unique(const struct relay_req *req)
 {
-	return req->header->unique;
+	return req->unique;
 }
 
 const void *relay_req_in(const struct relay_req *req)
@@ -54,11 +54,9 @@ const void *relay_req_in(const struct relay_req *req)
 
 bool relay_req_interrupted(const struct relay_req *req)
 {
-	uint64_t unique = req->header->unique;
-
 	if (relay_internal_session_ended(req->session))
 		return true;
-	return req->slot && atomic_load(&req->session->interrupted[relay_unique_slot(unique)]) == unique;
+	return req->slot && atomic_load(&req->session->interrupted[req->index]) == req->unique;
 }
 
 bool relay_req_redo(const struct relay_req *req)
@@ -90,11 +88,11 @@ void relay_req_applying(struct relay_req *req, size_t size)
 	relay_internal_req_applying(req, size < RELAY_PRE_SIZE ? size : RELAY_PRE_SIZE);
 }
 
-/* The packet lies in its thread's buffer: it is copied behind the new request. */
+/* The packet lies in its thread's buffer, or in the slot: it is copied behind the new request. */
 struct relay_req *relay_req_detach(struct relay_req *req)
 {
 	struct relay_session *session = req->session;
-	uint32_t size = req->header->len;
+	uint32_t size = req->size;
 	struct relay_req *copy;
 
 	/* What takes no reply would never leave the list. */
@@ -117,6 +115,7 @@ struct relay_req *relay_req_detach(struct relay_req *req)
 	pthread_mutex_unlock(&session->lock);
 
 	req->answered = true;
+	req->parted = true;
 	return copy;
 }
 

@@ -4,7 +4,8 @@
  * The calling thread does the handshake, starts the serving threads, answers INIT
  * and waits for the channel's end.  Each serving thread receives a packet into its
  * own buffer, serves it, and receives the next: they share nothing but the
- * descriptor, so a request costs no lock and no allocation.
+ * descriptor, so a request costs no lock and no allocation.  In the direct lane the calling
+ * thread receives the channel itself, and the serving threads read /dev/fuse.
  *
  * At the end, which any thread may see first, every request that is still being
  * served is interrupted and its reply dropped.  relay_serve() returns when the last
@@ -30,6 +31,8 @@ void relay_internal_session_end(struct relay_session *session, int error)
 		pthread_cond_broadcast(&session->changed);
 	}
 	pthread_mutex_unlock(&session->lock);
+	if (session->device >= 0)
+		relay_internal_readers_end(session);
 	/* The other threads are still waiting for packets if it was not relayd that ended it. */
 	if (error)
 		shutdown(session->fd, SHUT_RDWR);
@@ -51,6 +54,26 @@ static void thread_receive(struct relay_thread *thread)
 		} else {
 			relay_internal_session_end(session, (int)n);
 			break;
+		}
+	}
+}
+
+/* Direct lane. */
+static void thread_serve(struct relay_thread *thread)
+{
+	uint64_t given;
+
+	relay_internal_device_thread(thread);
+	for (;;) {
+		switch (relay_internal_readers_next(thread, &given)) {
+		case RELAY_NEXT_READ:
+			relay_internal_direct_serve(thread);
+			break;
+		case RELAY_NEXT_GIVEN:
+			relay_internal_serve_given(thread, given);
+			break;
+		case RELAY_NEXT_END:
+			return;
 		}
 	}
 }
@@ -77,23 +100,37 @@ static void *thread_main(void *arg)
 	if (session->ops->thread_start)
 		err = session->ops->thread_start(session);
 	thread_ready(session, err);
-	thread_receive(thread);
+	if (session->device >= 0)
+		thread_serve(thread);
+	else
+		thread_receive(thread);
 	return NULL;
+}
+
+static void buffer_unmap(struct relay_thread *thread)
+{
+	if (thread->buffer)
+		munmap(thread->buffer, BUFFER_SIZE);
+	thread->buffer = NULL;
 }
 
 static int thread_new(struct relay_session *session, struct relay_thread *thread)
 {
-	void *buffer;
 	int err;
 
-	buffer = mmap(NULL, BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (buffer == MAP_FAILED)
-		return -errno;
 	thread->session = session;
-	thread->buffer = buffer;
+	thread->slot = RELAY_NO_SLOT;
+	if (session->device < 0) {
+		void *buffer =
+			mmap(NULL, BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (buffer == MAP_FAILED)
+			return -errno;
+		thread->buffer = buffer;
+	}
 	err = pthread_create(&thread->id, NULL, thread_main, thread);
 	if (err)
-		munmap(buffer, BUFFER_SIZE);
+		buffer_unmap(thread);
 	return -err;
 }
 
@@ -130,7 +167,7 @@ static void threads_join(struct relay_session *session)
 	}
 	for (unsigned i = 0; i < session->thread_count; i++) {
 		pthread_join(session->threads[i].id, NULL);
-		munmap(session->threads[i].buffer, BUFFER_SIZE);
+		buffer_unmap(&session->threads[i]);
 	}
 	free(session->threads);
 }
@@ -153,7 +190,7 @@ static void detached_wait(struct relay_session *session)
 	while (session->detached) {
 		req = session->ops->interrupt ? detached_untold(session) : NULL;
 		if (req) {
-			uint64_t unique = req->header->unique;
+			uint64_t unique = req->unique;
 
 			/* It may be answered, and gone, as soon as the lock is free. */
 			req->told = true;
@@ -181,9 +218,11 @@ static void session_run(struct relay_session *session)
 	if (session->phase == RELAY_PHASE_STARTING)
 		session->phase = RELAY_PHASE_SERVING;
 	pthread_cond_broadcast(&session->changed);
-	while (session->phase != RELAY_PHASE_ENDED)
+	while (session->device < 0 && session->phase != RELAY_PHASE_ENDED)
 		pthread_cond_wait(&session->changed, &session->lock);
 	pthread_mutex_unlock(&session->lock);
+	if (session->device >= 0)
+		relay_internal_given_receive(session);
 }
 
 static int session_serve(struct relay_session *session, unsigned threads)
@@ -224,6 +263,7 @@ int relay_serve(int fd, const struct relay_ops *ops, unsigned threads, void *use
 	if (!session)
 		return -ENOMEM;
 	session->fd = fd;
+	session->device = -1;
 	session->ops = ops;
 	session->userdata = userdata;
 	pthread_mutex_init(&session->state_lock, NULL);
@@ -239,6 +279,8 @@ int relay_serve(int fd, const struct relay_ops *ops, unsigned threads, void *use
 	pthread_cond_destroy(&session->changed);
 	pthread_mutex_destroy(&session->lock);
 	pthread_mutex_destroy(&session->state_lock);
+	if (session->device >= 0)
+		relay_internal_direct_deinit(session);
 	free(session->interrupted);
 	free(session);
 	return err;

@@ -17,6 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "slots.h"
+
 #define DEADLINE_MS 30000
 #define INIT_SLOT ((1u << RELAY_UNIQUE_SLOT_BITS) - 1)
 #define INIT_FLAGS ((uint64_t)(FUSE_INIT_EXT | FUSE_SETXATTR_EXT | FUSE_BIG_WRITES | FUSE_MAX_PAGES))
@@ -47,6 +49,7 @@ void fake_relayd_init(struct fake_relayd *fake, uint32_t large, uint32_t small)
 
 	memset(fake, 0, sizeof(*fake));
 	fake->channel = -1;
+	fake->kernel = -1;
 	fake->sequence = 1;
 	fake->journal_fd = memfd_create("fake-journal", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	must(fake->journal_fd >= 0);
@@ -64,6 +67,10 @@ void fake_relayd_deinit(struct fake_relayd *fake)
 		close(fake->kept[i].fd);
 	relay_journal_unmap(&fake->map);
 	close(fake->journal_fd);
+	if (fake->kernel >= 0) {
+		close(fake->kernel);
+		close(fake->device);
+	}
 }
 
 void fake_start(struct fake_relayd *fake, int (*main_)(int channel, void *arg), void *arg)
@@ -256,8 +263,10 @@ void fake_send_raw(struct fake_relayd *fake, const void *packet, uint32_t size)
 	must(n == (ssize_t)size || errno == EPIPE || errno == ECONNRESET);
 }
 
-static void send_private(struct fake_relayd *fake, uint32_t opcode, const void *body, uint32_t size, int fd)
+static void send_private(struct fake_relayd *fake, uint32_t opcode, const void *body, uint32_t size, int fd, int second)
 {
+	const int fds[2] = {fd, second};
+	const size_t fds_size = sizeof(int) * (1u + (second >= 0));
 	struct fuse_in_header header = {.len = (uint32_t)sizeof(header) + size, .opcode = opcode};
 	struct iovec iov[] = {
 		{.iov_base = &header, .iov_len = sizeof(header)},
@@ -265,7 +274,7 @@ static void send_private(struct fake_relayd *fake, uint32_t opcode, const void *
 	};
 	union {
 		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
+		char bytes[CMSG_SPACE(sizeof(int) * 2)];
 	} control = {.bytes = {0}};
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
 
@@ -273,11 +282,11 @@ static void send_private(struct fake_relayd *fake, uint32_t opcode, const void *
 		struct cmsghdr *cmsg = &control.align;
 
 		msg.msg_control = control.bytes;
-		msg.msg_controllen = sizeof(control.bytes);
+		msg.msg_controllen = CMSG_SPACE(fds_size);
 		cmsg->cmsg_level = SOL_SOCKET;
 		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+		cmsg->cmsg_len = CMSG_LEN(fds_size);
+		memcpy(CMSG_DATA(cmsg), fds, fds_size);
 	}
 	must(sendmsg(fake->channel, &msg, MSG_NOSIGNAL) >= 0 || errno == EPIPE || errno == ECONNRESET);
 }
@@ -323,16 +332,18 @@ bool fake_expect_hello(struct fake_relayd *fake)
 
 void fake_send_welcome(struct fake_relayd *fake, uint32_t version)
 {
+	const bool direct = fake->kernel >= 0;
 	const struct relay_welcome welcome = {
 		.version = version,
 		.incarnation = fake->incarnation,
 		.kept = fake->kept_count,
 		.backed = fake->backed_count,
-		.flags = fake->passthrough ? RELAY_WELCOME_PASSTHROUGH : 0,
+		.flags = (fake->passthrough ? RELAY_WELCOME_PASSTHROUGH : 0) | (direct ? RELAY_WELCOME_DIRECT : 0),
 		.journal_size = fake->map.size,
 	};
 
-	send_private(fake, RELAY_WELCOME, &welcome, sizeof(welcome), fake->journal_fd);
+	send_private(fake, RELAY_WELCOME, &welcome, sizeof(welcome), fake->journal_fd,
+		     direct ? fake->device : -1);
 }
 
 void fake_send_kept(struct fake_relayd *fake)
@@ -340,12 +351,12 @@ void fake_send_kept(struct fake_relayd *fake)
 	for (unsigned i = 0; i < fake->kept_count; i++) {
 		const struct relay_key key = {.key = fake->kept[i].key};
 
-		send_private(fake, RELAY_KEPT, &key, sizeof(key), fake->kept[i].fd);
+		send_private(fake, RELAY_KEPT, &key, sizeof(key), fake->kept[i].fd, -1);
 	}
 	for (unsigned i = 0; i < fake->backed_count; i++) {
 		const struct relay_backed backed = {.id = fake->backed[i]};
 
-		send_private(fake, RELAY_BACKED, &backed, sizeof(backed), -1);
+		send_private(fake, RELAY_BACKED, &backed, sizeof(backed), -1, -1);
 	}
 }
 
@@ -384,7 +395,12 @@ const struct fuse_out_header *fake_stored_reply(struct fake_relayd *fake, uint32
 
 void fake_slot_free(struct fake_relayd *fake, uint32_t slot)
 {
-	atomic_store(&fake_slot(fake, slot)->state, RELAY_SLOT_FREE);
+	relay_slot_free(&fake->map, slot);
+}
+
+struct fuse_in_header *fake_slot_header(struct fake_relayd *fake, uint32_t slot)
+{
+	return relay_slot_request(&fake->map, slot);
 }
 
 uint64_t fake_take(struct fake_relayd *fake, uint32_t slot, uint32_t opcode, uint64_t nodeid, const void *body,
@@ -416,8 +432,9 @@ uint64_t fake_take(struct fake_relayd *fake, uint32_t slot, uint32_t opcode, uin
 
 void fake_send(struct fake_relayd *fake, uint32_t slot)
 {
-	fake_send_raw(fake, place_of(fake, relay_slot_place(fake->map.large, fake->map.small, slot).request),
-		      fake_slot(fake, slot)->request_size);
+	uint32_t size = fake->kernel >= 0 ? sizeof(struct fuse_in_header) : fake_slot(fake, slot)->request_size;
+
+	fake_send_raw(fake, fake_slot_header(fake, slot), size);
 }
 
 uint64_t fake_request(struct fake_relayd *fake, uint32_t slot, uint32_t opcode, uint64_t nodeid, const void *body,
@@ -466,6 +483,123 @@ void fake_expect_notice(struct fake_relayd *fake, int32_t code)
 		must(packet.size > 0 && packet.out.unique == 0);
 		note(fake, &packet, fd);
 	} while (fake->notice.out.error != code);
+}
+
+/* ---- the direct lane --------------------------------------------------- */
+
+void fake_direct(struct fake_relayd *fake)
+{
+	int pair[2], size = 4 << 20;
+
+	must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
+	/* The kernel's queue has no end; what cannot be had so large is as large as it can be. */
+	for (int i = 0; i < 2; i++)
+		if (setsockopt(pair[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+			setsockopt(pair[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	fake->kernel = pair[0];
+	fake->device = pair[1];
+}
+
+void fake_send_go(struct fake_relayd *fake)
+{
+	send_private(fake, RELAY_GO, NULL, 0, -1, -1);
+}
+
+void fake_send_pause(struct fake_relayd *fake)
+{
+	send_private(fake, RELAY_PAUSE, NULL, 0, -1, -1);
+}
+
+void fake_device_raw(struct fake_relayd *fake, const void *packet, uint32_t size)
+{
+	must(send(fake->kernel, packet, size, MSG_NOSIGNAL) == (ssize_t)size);
+}
+
+uint64_t fake_device_request(struct fake_relayd *fake, uint32_t opcode, uint64_t nodeid, const void *body,
+			     uint32_t size)
+{
+	const struct fuse_in_header header = {
+		.len = (uint32_t)sizeof(header) + size,
+		.opcode = opcode,
+		.nodeid = nodeid,
+		.unique = 2 * ++fake->kernel_sequence,
+	};
+	const struct iovec iov[] = {
+		{.iov_base = (void *)&header, .iov_len = sizeof(header)},
+		{.iov_base = (void *)body, .iov_len = size},
+	};
+
+	must(writev(fake->kernel, iov, size ? 2 : 1) == (ssize_t)header.len);
+	return header.unique;
+}
+
+void fake_device_interrupt(struct fake_relayd *fake, uint64_t unique)
+{
+	const struct {
+		struct fuse_in_header header;
+		struct fuse_interrupt_in in;
+	} packet = {
+		.header = {.len = sizeof(packet), .opcode = FUSE_INTERRUPT, .unique = unique | 1},
+		.in = {.unique = unique},
+	};
+
+	fake_device_raw(fake, &packet, sizeof(packet));
+}
+
+uint64_t fake_device_receive(struct fake_relayd *fake)
+{
+	struct pollfd poller = {.fd = fake->kernel, .events = POLLIN};
+	ssize_t n;
+
+	must(poll(&poller, 1, DEADLINE_MS) == 1);
+	n = read(fake->kernel, fake->answer.bytes, sizeof(fake->answer.bytes));
+	must(n >= (ssize_t)sizeof(fake->answer.out) && fake->answer.out.len == n);
+	fake->answer.size = (uint32_t)n;
+	return fake->answer.out.unique;
+}
+
+int fake_device_call(struct fake_relayd *fake, uint32_t opcode, uint64_t nodeid, const void *body, uint32_t size)
+{
+	uint64_t unique = fake_device_request(fake, opcode, nodeid, body, size);
+
+	must(fake_device_receive(fake) == unique);
+	return fake->answer.out.error;
+}
+
+void fake_device_gone(struct fake_relayd *fake)
+{
+	must(shutdown(fake->kernel, SHUT_WR) == 0);
+}
+
+bool fake_device_quiet(struct fake_relayd *fake)
+{
+	struct pollfd poller = {.fd = fake->kernel, .events = POLLIN};
+
+	return poll(&poller, 1, 0) == 0;
+}
+
+uint32_t fake_find(struct fake_relayd *fake, uint64_t unique)
+{
+	for (uint32_t i = 0; i < fake->map.large + fake->map.small; i++)
+		if (fake_slot_header(fake, i)->unique == unique)
+			return i;
+	return UINT32_MAX;
+}
+
+uint64_t fake_import(struct fake_relayd *fake, uint32_t slot)
+{
+	struct fuse_in_header *header = fake_slot_header(fake, slot);
+	struct relay_slot *s = fake_slot(fake, slot);
+
+	must(header->unique != 0);
+	s->opcode = header->opcode;
+	s->unique = header->unique;
+	s->request_size = header->len;
+	s->channel_unique = relay_unique_make(fake->sequence++, slot);
+	header->unique = s->channel_unique;
+	if (fake_slot_state(fake, slot) == RELAY_SLOT_READING)
+		atomic_store(&s->state, RELAY_SLOT_TAKEN);
+	return s->channel_unique;
 }
 
 /* ---- crash plans ------------------------------------------------------- */

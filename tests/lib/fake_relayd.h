@@ -52,6 +52,12 @@ struct fake_relayd {
 	unsigned notify_count;
 	struct fake_packet notice;
 	struct fake_packet reply; /* the last one received */
+
+	/* Direct lane: a pair of sockets is /dev/fuse. */
+	int kernel; /* the kernel's side; -1: the socket lane */
+	int device; /* the side that backends read and write */
+	uint64_t kernel_sequence;
+	struct fake_packet answer; /* the last one written to the device */
 };
 
 void fake_relayd_init(struct fake_relayd *fake, uint32_t large, uint32_t small);
@@ -82,7 +88,7 @@ bool fake_begin(struct fake_relayd *fake, int (*main_)(int channel, void *arg), 
 /* Puts a request into the slot, TAKEN, and returns its unique on the channel. */
 uint64_t fake_take(struct fake_relayd *fake, uint32_t slot, uint32_t opcode, uint64_t nodeid, const void *body,
 		   uint32_t size);
-/* Sends what is in the slot. */
+/* Sends what is in the slot: in the direct lane its header. */
 void fake_send(struct fake_relayd *fake, uint32_t slot);
 /* Both. */
 uint64_t fake_request(struct fake_relayd *fake, uint32_t slot, uint32_t opcode, uint64_t nodeid, const void *body,
@@ -108,6 +114,33 @@ void fake_slot_free(struct fake_relayd *fake, uint32_t slot);
 
 /* The descriptor kept under the key, or -1. */
 int fake_kept_get(const struct fake_relayd *fake, uint64_t key);
+
+/* ---- the direct lane --------------------------------------------------- */
+
+/* From here on backends get a device with the journal. */
+void fake_direct(struct fake_relayd *fake);
+void fake_send_go(struct fake_relayd *fake);
+void fake_send_pause(struct fake_relayd *fake);
+
+/* Puts a request into the kernel's queue, and returns its unique. */
+uint64_t fake_device_request(struct fake_relayd *fake, uint32_t opcode, uint64_t nodeid, const void *body,
+			     uint32_t size);
+void fake_device_raw(struct fake_relayd *fake, const void *packet, uint32_t size);
+void fake_device_interrupt(struct fake_relayd *fake, uint64_t unique);
+/* Waits for the next answer on the device, which is in fake->answer.  Returns its unique. */
+uint64_t fake_device_receive(struct fake_relayd *fake);
+/* Requests and waits for the answer.  Returns the error (0 or negative). */
+int fake_device_call(struct fake_relayd *fake, uint32_t opcode, uint64_t nodeid, const void *body, uint32_t size);
+/* The mount has ended: read() says so. */
+void fake_device_gone(struct fake_relayd *fake);
+/* No answer is there. */
+bool fake_device_quiet(struct fake_relayd *fake);
+
+/* The slot whose request buffer begins with the kernel's unique: UINT32_MAX if none. */
+uint32_t fake_find(struct fake_relayd *fake, uint64_t unique);
+struct fuse_in_header *fake_slot_header(struct fake_relayd *fake, uint32_t slot);
+/* Makes what a dead backend has left in the slot a request of relayd's, as relayd does, and returns its unique. */
+uint64_t fake_import(struct fake_relayd *fake, uint32_t slot);
 
 /* ---- crash plans (librelay/crash.h) ------------------------------------ */
 

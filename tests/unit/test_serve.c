@@ -292,7 +292,7 @@ Test(serve, handlers_get_the_parts_of_their_requests)
 	cr_expect_eq(fake_call(&fake, 0, FUSE_LOOKUP, 77, "name", 5), -ENOENT);
 	cr_expect_str_eq(seen->name, "name");
 	cr_expect_eq(seen->nodeid, 77);
-	cr_expect_eq(seen->unique, fake_slot(&fake, 0)->channel_unique);
+	cr_expect_eq(seen->unique, fake_slot(&fake, 0)->unique);
 	cr_expect_not(seen->redo);
 	cr_expect_eq(fake_slot_state(&fake, 0), RELAY_SLOT_APPLIED);
 	cr_expect_eq(fake_call(&fake, 3, FUSE_RENAME2, 1, &rename, sizeof(rename.in) + 8), 0);
@@ -403,7 +403,7 @@ Test(serve, requests_of_no_slot_leave_the_journal_alone)
 	cr_expect_eq(fake_slot_state(&fake, 0), RELAY_SLOT_TAKEN);
 
 	/* A slot in another state is not to be applied. */
-	fake_slot_free(&fake, 0);
+	atomic_store(&fake_slot(&fake, 0)->state, RELAY_SLOT_FREE);
 	fake_send(&fake, 0);
 	expect_outside(unique);
 	cr_expect_eq(fake_slot_state(&fake, 0), RELAY_SLOT_FREE);
@@ -502,7 +502,7 @@ Test(serve, a_detached_request_is_interrupted)
 	fake_send_interrupt(&fake, unique);
 	cr_expect_eq(fake_receive(&fake), unique);
 	cr_expect_eq(fake.reply.out.error, -EINTR);
-	cr_expect_eq(seen->unique, unique);
+	cr_expect_eq(seen->unique, fake_slot(&fake, 4)->unique);
 	cr_expect_eq(seen->data_size, 1, "its fixed part was kept");
 	expect_end(0);
 }
