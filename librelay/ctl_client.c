@@ -293,7 +293,9 @@ int relay_internal_ctl_mount(const char *path, const struct relay_ctl_mount_args
 		return err == -ENOENT || err == -ECONNREFUSED || err == -ECONNRESET ? -EAGAIN : err;
 	mount = relay_internal_ctl_command(client, RELAY_CTL_MOUNT, sizeof(*mount));
 	mount->flags = htole32((args->shared_store ? RELAY_CTL_MOUNT_SHARED_STORE : 0) |
-			       (args->write_behind ? RELAY_CTL_MOUNT_WRITE_BEHIND : 0));
+			       (args->write_behind ? RELAY_CTL_MOUNT_WRITE_BEHIND : 0) |
+			       (args->socket_lane ? RELAY_CTL_MOUNT_SOCKET_LANE : 0) |
+			       (args->no_resend ? RELAY_CTL_MOUNT_NO_RESEND : 0));
 	mount->lives = htole32(args->lives);
 	mount->via_wanted = htole32(args->via);
 	relay_internal_ctl_put(&client->frame, &mount->name, args->name);

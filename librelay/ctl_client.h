@@ -81,6 +81,8 @@ struct relay_ctl_mount_args {
 	unsigned lives; /* 0: the default */
 	bool shared_store;
 	bool write_behind;
+	bool socket_lane;
+	bool no_resend;
 	enum relay_ctl_via_wanted via; /* how the backend comes by its channel */
 };
 

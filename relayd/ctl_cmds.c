@@ -110,6 +110,8 @@ static int do_mount(struct ctl_request *request)
 		.gid = conn->gid,
 		.shared_store = le32toh(body->flags) & RELAY_CTL_MOUNT_SHARED_STORE,
 		.write_behind = le32toh(body->flags) & RELAY_CTL_MOUNT_WRITE_BEHIND,
+		.socket_lane = le32toh(body->flags) & RELAY_CTL_MOUNT_SOCKET_LANE,
+		.no_resend = le32toh(body->flags) & RELAY_CTL_MOUNT_NO_RESEND,
 		.lives = le32toh(body->lives),
 		.via = (enum way_wanted)le32toh(body->via_wanted),
 	};
@@ -173,6 +175,7 @@ static int do_stats(struct ctl_request *request)
 	struct relay_ctl_frame *frame = &request->conn->ctl->out;
 	struct relay_ctl_stats *out = ctl_reply_begin(request->conn, &request->head, 0, sizeof(*out));
 	struct relay_ctl_stats_row *row;
+	struct relay_count counted;
 	struct mount_status status;
 	uint32_t opcode, rows = 0;
 
@@ -187,12 +190,13 @@ static int do_stats(struct ctl_request *request)
 	out->row_size = htole32(sizeof(*row));
 	out->rows_offset = htole32(frame->size);
 	for (opcode = 0; opcode < RELAY_OPCODE_MAX; opcode++) {
-		if (!stats->opcodes[opcode].count)
+		mount_count(request->mount, opcode, &counted);
+		if (!counted.count)
 			continue;
 		row = relay_internal_ctl_room(frame, sizeof(*row));
 		if (!row)
 			break;
-		fill_row(row, opcode, &stats->opcodes[opcode]);
+		fill_row(row, opcode, &counted);
 		rows++;
 	}
 	out->rows = htole32(rows);

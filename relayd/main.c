@@ -34,7 +34,7 @@ static const char usage[] =
 	"usage: relayd [--socket PATH] [--foreground] [--log-level LEVEL]\n"
 	"              [--mount DIR --backend 'COMMAND ARGS...' [--backend-via WAY]]\n"
 	"              [-o OPTION,...] [--name NAME] [--shared-store] [--write-behind]\n"
-	"              [--lives N]\n"
+	"              [--lives N] [--lane LANE] [--resend auto|off]\n"
 	"\n"
 	"Keeps a FUSE filesystem mounted while its process comes and goes.\n"
 	"\n"
@@ -50,6 +50,9 @@ static const char usage[] =
 	"      --shared-store     others write to the filesystem's store too\n"
 	"      --write-behind     the program acknowledges writes that it does later\n"
 	"      --lives N          answer EIO for a request that has killed N backends (3)\n"
+	"      --lane LANE        direct: a program linked with librelay reads /dev/fuse itself;\n"
+	"                         socket: all requests go through relayd (direct)\n"
+	"      --resend auto|off  off: never have the kernel send a request again (auto)\n"
 	"  -f, --foreground       stay in the foreground, and log to standard error\n"
 	"      --log-level LEVEL  error, warning, info or debug (info)\n"
 	"      --socket PATH      the control socket ($RELAYD_SOCKET)\n"
@@ -64,6 +67,8 @@ enum {
 	OPT_WRITE_BEHIND,
 	OPT_BACKEND_VIA,
 	OPT_LIVES,
+	OPT_LANE,
+	OPT_RESEND,
 	OPT_LOG_LEVEL,
 	OPT_SOCKET,
 };
@@ -77,6 +82,8 @@ static const struct option long_options[] = {
 	{"shared-store", no_argument, NULL, OPT_SHARED_STORE},
 	{"write-behind", no_argument, NULL, OPT_WRITE_BEHIND},
 	{"lives", required_argument, NULL, OPT_LIVES},
+	{"lane", required_argument, NULL, OPT_LANE},
+	{"resend", required_argument, NULL, OPT_RESEND},
 	{"foreground", no_argument, NULL, 'f'},
 	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
 	{"socket", required_argument, NULL, OPT_SOCKET},
@@ -101,6 +108,14 @@ static unsigned number_parse(const char *text)
 	if (errno || *end || end == text || n < 1 || n > 1000)
 		usage_error("--lives takes a number from 1 to 1000");
 	return (unsigned)n;
+}
+
+/* Whether the word is `off`, and not `on`. */
+static bool choice_parse(const char *word, const char *on, const char *off, const char *error)
+{
+	if (strcmp(word, on) != 0 && strcmp(word, off) != 0)
+		usage_error(error);
+	return strcmp(word, off) == 0;
 }
 
 static void option_take(struct options *options, int option)
@@ -134,6 +149,12 @@ static void option_take(struct options *options, int option)
 	case OPT_LIVES:
 		options->mount.lives = number_parse(optarg);
 		break;
+	case OPT_LANE:
+		options->mount.socket_lane = choice_parse(optarg, "direct", "socket", "--lane takes direct or socket");
+		break;
+	case OPT_RESEND:
+		options->mount.no_resend = choice_parse(optarg, "auto", "off", "--resend takes auto or off");
+		break;
 	case OPT_LOG_LEVEL:
 		if (log_level_parse(optarg, &options->level) < 0)
 			usage_error("--log-level takes error, warning, info or debug");
@@ -166,8 +187,10 @@ static void options_parse(struct options *options, int argc, char **argv)
 		usage_error("--mount needs --backend");
 	if (!options->mount.mountpoint &&
 	    (options->mount.backend || options->mount.options || options->mount.name || options->mount.shared_store ||
-	     options->mount.write_behind || options->mount.via))
-		usage_error("--backend, --backend-via, --name, --shared-store, --write-behind and -o go with --mount");
+	     options->mount.write_behind || options->mount.socket_lane || options->mount.no_resend ||
+	     options->mount.via))
+		usage_error("--backend, --backend-via, --name, --shared-store, --write-behind, --lane, --resend and -o "
+			    "go with --mount");
 	if (options->mount.backend && way_check(options->mount.backend, options->mount.via, why, sizeof(why)) < 0)
 		usage_error(why);
 }
@@ -237,6 +260,8 @@ static int hand_over(const struct options *options, const char *socket, const st
 		.lives = options->mount.lives,
 		.shared_store = options->mount.shared_store,
 		.write_behind = options->mount.write_behind,
+		.socket_lane = options->mount.socket_lane,
+		.no_resend = options->mount.no_resend,
 	};
 	unsigned status = EXIT_OK;
 	char why[512] = "";

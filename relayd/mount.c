@@ -234,7 +234,8 @@ void mount_status(const struct mount *mount, struct mount_status *out)
 		.name = mount->name,
 		.mountpoint = mount->mountpoint ? mount->mountpoint : "",
 		.state = s->state,
-		.lane = "socket",
+		.lane = mount->dispatch.direct.wanted && (!mount->session.agreed || mount->session.native) ? "direct"
+												       : "socket",
 		.incarnation = s->incarnation,
 		.backend_pid = s->backend.pid,
 		.via = s->backend.answered ? way_via_name(s->via) : "",
@@ -253,6 +254,11 @@ void mount_status(const struct mount *mount, struct mount_status *out)
 const struct stats *mount_stats(const struct mount *mount)
 {
 	return mount->stats;
+}
+
+void mount_count(const struct mount *mount, uint32_t opcode, struct relay_count *out)
+{
+	stats_sum(out, &mount->stats->opcodes[opcode], &mount->journal.map.journal->counts[opcode]);
 }
 
 void mount_watch(struct mount *mount, struct mount_watcher *watcher)

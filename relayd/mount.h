@@ -17,6 +17,7 @@
 
 struct loop;
 struct mount;
+struct relay_count;
 struct stats;
 
 /* What to mount.  Strings stay the caller's; mount_new() copies them. */
@@ -36,6 +37,8 @@ struct mount_config {
 	gid_t gid;
 	bool shared_store;	/* others write to the store too */
 	bool write_behind;	/* the backend acknowledges writes that it does later */
+	bool socket_lane;	/* the direct one is not to be taken */
+	bool no_resend;		/* the kernel is not asked to send requests again */
 	unsigned lives;		/* incarnations that a request may kill; 0: 3 */
 };
 
@@ -44,7 +47,7 @@ struct mount_status {
 	const char *name;
 	const char *mountpoint; /* "": not known yet */
 	enum supervisor_state state;
-	const char *lane;
+	const char *lane; /* "direct", "socket"; what is tried as long as no backend has agreed on INIT */
 	uint32_t incarnation;
 	pid_t backend_pid; /* 0: none */
 	const char *via;   /* which way it came in: way_via_name(); "" until it has answered */
@@ -129,6 +132,8 @@ int mount_end(struct mount *mount);
 
 void mount_status(const struct mount *mount, struct mount_status *out);
 const struct stats *mount_stats(const struct mount *mount);
+/* An opcode's row: what relayd has answered, and what backends have answered by themselves. */
+void mount_count(const struct mount *mount, uint32_t opcode, struct relay_count *out);
 
 void mount_watch(struct mount *mount, struct mount_watcher *watcher);
 void mount_unwatch(struct mount *mount, struct mount_watcher *watcher);

@@ -190,6 +190,8 @@ static int dispatch_build(struct mount *mount, const struct mount_config *config
 	if (err)
 		return err;
 	mount->dispatch.shared_store = config->shared_store;
+	mount->dispatch.direct.wanted = !config->socket_lane;
+	mount->dispatch.direct.no_resend = config->no_resend;
 	mount->dispatch.translate.write_behind = config->write_behind;
 	err = output_init(&mount->output, mount->loop, mount->name);
 	mount->has_output = !err;

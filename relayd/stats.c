@@ -21,6 +21,19 @@ void stats_count(struct stats *stats, uint32_t opcode, int error, uint64_t laten
 		relay_count_add(&stats->opcodes[opcode], error, latency_ns);
 }
 
+static uint64_t sum(const _Atomic uint64_t *a, const _Atomic uint64_t *b)
+{
+	return atomic_load_explicit(a, memory_order_relaxed) + atomic_load_explicit(b, memory_order_relaxed);
+}
+
+void stats_sum(struct relay_count *out, const struct relay_count *a, const struct relay_count *b)
+{
+	out->count = sum(&a->count, &b->count);
+	out->errors = sum(&a->errors, &b->errors);
+	for (unsigned i = 0; i < RELAY_COUNT_BUCKETS; i++)
+		out->buckets[i] = sum(&a->buckets[i], &b->buckets[i]);
+}
+
 void stats_pause(struct stats *stats, uint64_t us)
 {
 	uint64_t longest = atomic_load_explicit(&stats->longest_pause_us, memory_order_relaxed);

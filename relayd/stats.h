@@ -30,6 +30,9 @@ struct stats {
 /* Counts one answered request; error is the reply's errno or 0. */
 void stats_count(struct stats *stats, uint32_t opcode, int error, uint64_t latency_ns);
 
+/* The sum of two rows that others may be counting in. */
+void stats_sum(struct relay_count *out, const struct relay_count *a, const struct relay_count *b);
+
 /* Notes a pause, in microseconds. */
 void stats_pause(struct stats *stats, uint64_t us);
 

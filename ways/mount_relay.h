@@ -14,6 +14,8 @@ struct mount_relay_options {
 	char *name;
 	char *via;
 	char *lives;
+	char *lane;
+	char *resend;
 	char *socket;
 	bool shared_store;
 	bool write_behind;
@@ -29,7 +31,7 @@ void mount_relay_options_deinit(struct mount_relay_options *options);
 /* relayd's command line. */
 struct mount_relay_command {
 	char *backend; /* owned */
-	char *argv[19];
+	char *argv[23];
 };
 
 /*

@@ -33,11 +33,14 @@ struct options {
 	unsigned lives; /* 0: relayd's default */
 	bool shared_store;
 	bool write_behind;
+	bool socket_lane;
+	bool no_resend;
 	char **argv;
 };
 
 static const char usage[] = "usage: relay-run [--name NAME] [-o OPTION,...] [--shared-store] [--write-behind]\n"
-			    "                 [--lives N] [--socket PATH] COMMAND ARG...\n"
+			    "                 [--lives N] [--lane LANE] [--resend auto|off] [--socket PATH]\n"
+			    "                 COMMAND ARG...\n"
 			    "\n"
 			    "Has relayd run a FUSE filesystem, which is given with its usual command line, and\n"
 			    "keep it mounted while its process comes and goes.\n"
@@ -48,6 +51,8 @@ static const char usage[] = "usage: relay-run [--name NAME] [-o OPTION,...] [--s
 			    "      --shared-store     others write to the filesystem's store too\n"
 			    "      --write-behind     the program acknowledges writes that it does later\n"
 			    "      --lives N          answer EIO for a request that has killed N backends (3)\n"
+			    "      --lane LANE        direct or socket (direct)\n"
+			    "      --resend auto|off  off: never have the kernel send a request again (auto)\n"
 			    "      --socket PATH      the control socket of relayd ($RELAYD_SOCKET)\n"
 			    "  -h, --help             show this\n"
 			    "  -V, --version          show the version\n"
@@ -58,6 +63,8 @@ enum {
 	OPT_SHARED_STORE = 256,
 	OPT_WRITE_BEHIND,
 	OPT_LIVES,
+	OPT_LANE,
+	OPT_RESEND,
 	OPT_SOCKET,
 };
 
@@ -67,6 +74,8 @@ static const struct option long_options[] = {
 	{"shared-store", no_argument, NULL, OPT_SHARED_STORE},
 	{"write-behind", no_argument, NULL, OPT_WRITE_BEHIND},
 	{"lives", required_argument, NULL, OPT_LIVES},
+	{"lane", required_argument, NULL, OPT_LANE},
+	{"resend", required_argument, NULL, OPT_RESEND},
 	{"socket", required_argument, NULL, OPT_SOCKET},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
@@ -99,6 +108,14 @@ static unsigned number_parse(const char *text)
 	return (unsigned)n;
 }
 
+/* Whether the word is `off`, and not `on`. */
+static bool choice_parse(const char *word, const char *on, const char *off, const char *option)
+{
+	if (strcmp(word, on) != 0 && strcmp(word, off) != 0)
+		die(EXIT_USAGE, "%s takes %s or %s", option, on, off);
+	return strcmp(word, off) == 0;
+}
+
 static void command_check(char **argv)
 {
 	unsigned i;
@@ -129,6 +146,12 @@ static void options_parse(struct options *options, int argc, char **argv)
 			break;
 		case OPT_LIVES:
 			options->lives = number_parse(optarg);
+			break;
+		case OPT_LANE:
+			options->socket_lane = choice_parse(optarg, "direct", "socket", "--lane");
+			break;
+		case OPT_RESEND:
+			options->no_resend = choice_parse(optarg, "auto", "off", "--resend");
 			break;
 		case OPT_SOCKET:
 			options->socket = optarg;
@@ -212,7 +235,9 @@ static void run(const struct options *options)
 		die(EXIT_FAILED, "the working directory: %s", strerror(errno));
 	body = relay_internal_ctl_command(client, RELAY_CTL_RUN, sizeof(*body));
 	body->flags = htole32((options->shared_store ? RELAY_CTL_MOUNT_SHARED_STORE : 0) |
-			      (options->write_behind ? RELAY_CTL_MOUNT_WRITE_BEHIND : 0));
+			      (options->write_behind ? RELAY_CTL_MOUNT_WRITE_BEHIND : 0) |
+			      (options->socket_lane ? RELAY_CTL_MOUNT_SOCKET_LANE : 0) |
+			      (options->no_resend ? RELAY_CTL_MOUNT_NO_RESEND : 0));
 	body->lives = htole32(options->lives);
 	relay_internal_ctl_put(&client->frame, &body->name, options->name);
 	relay_internal_ctl_put(&client->frame, &body->options, options->options);

@@ -92,6 +92,8 @@ struct relay_ctl_hello_reply {
 enum relay_ctl_mount_flags {
 	RELAY_CTL_MOUNT_SHARED_STORE = 1 << 0,
 	RELAY_CTL_MOUNT_WRITE_BEHIND = 1 << 1,
+	RELAY_CTL_MOUNT_SOCKET_LANE = 1 << 2, /* else the direct one, if the backend is linked with librelay */
+	RELAY_CTL_MOUNT_NO_RESEND = 1 << 3,   /* the kernel is not asked to send requests again */
 };
 
 /* How the backend's program is to come by its channel. */

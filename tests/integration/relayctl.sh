@@ -38,7 +38,7 @@ members='["relayd_pid","mounts"] == keys_unsorted and
 check "the JSON of status has its members" json_is "$members"
 check "it is about this mount" json_is "
 	.relayd_pid == $relayd_pid and .mounts[0].mountpoint == \"$mnt\" and .mounts[0].name == \"relayctl\" and
-	.mounts[0].state == \"SERVING\" and .mounts[0].incarnation == 1 and .mounts[0].lane == \"socket\" and
+	.mounts[0].state == \"SERVING\" and .mounts[0].incarnation == 1 and .mounts[0].lane == \"direct\" and
 	(.mounts[0].longest_pause_ms | type) == \"number\" and .mounts[0].problem == \"\""
 check "options may stand anywhere" eval 'relayctl --json status | jq -e .relayd_pid >/dev/null'
 check "stats count" eval 'stat "$mnt" >/dev/null; ! stat "$mnt/missing" 2>/dev/null

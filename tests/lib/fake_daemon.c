@@ -114,6 +114,8 @@ int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, s
 	asked->uid = config->uid;
 	asked->gid = config->gid;
 	asked->shared_store = config->shared_store;
+	asked->socket_lane = config->socket_lane;
+	asked->no_resend = config->no_resend;
 	asked->lives = config->lives;
 	asked->wanted = config->via;
 	asked->unnamed = config->unnamed;
@@ -238,6 +240,11 @@ void mount_status(const struct mount *mount, struct mount_status *out)
 const struct stats *mount_stats(const struct mount *mount)
 {
 	return &mount->stats;
+}
+
+void mount_count(const struct mount *mount, uint32_t opcode, struct relay_count *out)
+{
+	memcpy(out, &mount->stats.opcodes[opcode], sizeof(*out));
 }
 
 void mount_watch(struct mount *mount, struct mount_watcher *watcher)

@@ -39,6 +39,8 @@ struct fake_asked {
 	uid_t uid;
 	gid_t gid;
 	bool shared_store;
+	bool socket_lane;
+	bool no_resend;
 	unsigned lives;
 	int channel; /* of mount_attach(): the daemon's to close */
 	pid_t pid;

@@ -96,7 +96,7 @@ static void put_mount(struct relay_ctl_client *client)
 {
 	struct relay_ctl_mount *body = relay_internal_ctl_command(client, RELAY_CTL_MOUNT, sizeof(*body));
 
-	body->flags = htole32(RELAY_CTL_MOUNT_SHARED_STORE);
+	body->flags = htole32(RELAY_CTL_MOUNT_SHARED_STORE | RELAY_CTL_MOUNT_SOCKET_LANE | RELAY_CTL_MOUNT_NO_RESEND);
 	body->lives = htole32(5);
 	relay_internal_ctl_put(&client->frame, &body->name, "new");
 	relay_internal_ctl_put(&client->frame, &body->mountpoint, "/mnt/new");
@@ -123,6 +123,8 @@ Test(ctl_pending, mount_is_answered_when_it_serves)
 	cr_expect_str_eq(asked.backend, "fs --option");
 	cr_expect_str_eq(asked.directory, "/srv");
 	cr_expect(asked.shared_store);
+	cr_expect(asked.socket_lane);
+	cr_expect(asked.no_resend);
 	cr_expect_eq(asked.lives, 5u);
 	cr_expect_eq(asked.uid, 0u);
 	relay_internal_ctl_close(client);

@@ -41,13 +41,16 @@ Test(mount_relay, options_go_to_whom_they_belong)
 	cr_assert_eq(mount_relay_options_take(&options, "rw,noauto,user,_netdev,nofail,x-systemd.automount,comment=a b,"
 							"nosuid,allow_other,max_read=4096,reconnect,uid=1000,,"
 							"relay.name=n,relay.via=preload,relay.lives=5,"
-							"relay.shared_store,relay.socket=/s"),
+							"relay.lane=socket,relay.resend=off,relay.shared_store,"
+							"relay.socket=/s"),
 		     0);
 	cr_expect_str_eq(options.kernel, "nosuid,allow_other,max_read=4096");
 	cr_expect_str_eq(options.program, "reconnect,uid=1000");
 	cr_expect_str_eq(options.name, "n");
 	cr_expect_str_eq(options.via, "preload");
 	cr_expect_str_eq(options.lives, "5");
+	cr_expect_str_eq(options.lane, "socket");
+	cr_expect_str_eq(options.resend, "off");
 	cr_expect_str_eq(options.socket, "/s");
 	cr_expect(options.shared_store);
 }
