@@ -5,20 +5,23 @@
 #	program	and arguments, where {store} is the directory, {timeout} how many seconds
 #		the kernel may believe names and attributes, and {mountfd} the mountpoint
 #	lane	for relayd: --lane's argument, or empty
+#	options	of the mount, if not $mount_options
 #
 # and is mounted once for each timeout that a work asks for, with the same options of
 # the mount on both sides.  Two mounts of a column share nothing but the store.
 
-column_names='dir libfuse direct direct-nopass socket'
+column_names='dir libfuse libfuse-hp direct direct-nopass socket'
 # Not in the table by default.
-column_more='libfuse-hp socket-native'
+column_more='socket-native socket-clones'
 
 # As both sides have it: the kernel checks permissions, by the attributes it was told.
 mount_options=allow_other,default_permissions,suid,dev
 
 column_dir() { kind=dir program=; }
 
-# With threads, and with /dev/fuse shared by them: docs/performance.md has the others.
+# With threads, each of which has a clone of /dev/fuse: its fastest, docs/performance.md
+# has the others.  It is without extended attributes and locks, as it is by default: with
+# them each write would be two requests.
 column_libfuse()
 {
 	peer passthrough_ll
@@ -26,11 +29,13 @@ column_libfuse()
 	program="$peer -f -o source={store},cache=auto,timeout={timeout} $libfuse_options"
 }
 
+# libfuse's other example, in C++: it splices data, and has the kernel believe it for a
+# day and write behind where others say a second and write through.
 column_libfuse_hp()
 {
 	peer passthrough_hp
-	kind=plain
-	program="$peer --foreground $libfuse_options {store}"
+	kind=plain options=''
+	program="$peer --foreground {store}"
 	[ "$timeout" != 0 ] || program="$program --nocache"
 }
 
@@ -51,11 +56,20 @@ column_direct_nopass()
 	fi
 }
 
+# The same, but for the clones, which a descriptor that was inherited has not.
 column_socket()
 {
 	column_libfuse
 	kind=relayd lane=socket
-	program="$program {mountfd}"
+	program="${program/-o clone_fd/} {mountfd}"
+}
+
+# By the preload library, which clones channels.
+column_socket_clones()
+{
+	column_libfuse
+	kind=relayd lane=socket
+	program="$program {mountpoint}"
 }
 
 column_socket_native()
@@ -79,11 +93,14 @@ column_define()
 {
 	local base=${variant_of[$1]:-$1}
 
-	timeout=$2 lane='' build=${variant_build[$1]:-$top_builddir}
+	timeout=$2 lane='' options=$mount_options build=${variant_build[$1]:-$top_builddir}
 	fsserver=$build/fs/fsserver/fsserver
 	PATH=$build/relayd:${fsserver%/*}:$path_before
 	declare -F "column_${base//-/_}" >/dev/null || fail "no such column: $base (--list names them)"
 	"column_${base//-/_}"
+	if [ -n "$lane" ] && ! relayd --help | grep -q -e --lane; then
+		lane=''
+	fi
 	program="$program ${variant_args[$1]:-}"
 	program=${program//\{store\}/$store/$1}
 	program=${program//\{timeout\}/$timeout}
@@ -96,7 +113,7 @@ declare -A mount_dir mount_pids mount_socket mount_top_pid
 
 column_mount()
 {
-	local key=$1@$2 dir=$tmp/mnt/$1@$2 socket=$tmp/$1@$2.sock args=()
+	local key=$1@$2 dir=$tmp/mnt/$1@$2 socket=$tmp/$1@$2.sock
 
 	column_define "$1" "$2"
 	mount_pids[$key]=
@@ -108,16 +125,13 @@ column_mount()
 	mount_dir[$key]=$dir
 	if [ "$kind" = plain ]; then
 		# shellcheck disable=SC2086 # words
-		${server_cpu:+taskset -c "$server_cpu"} $program -o "$mount_options" "$dir" </dev/null >>"$tmp/$key.log" 2>&1 &
+		${server_cpu:+taskset -c "$server_cpu"} $program ${options:+-o "$options"} "$dir" </dev/null >>"$tmp/$key.log" 2>&1 &
 		mount_top_pid[$key]=$!
 		wait_for 10 eval "is_mounted '$dir' || process_gone $!"
 		mount_pids[$key]=$!
 	else
-		if [ -n "$lane" ] && relayd --help | grep -q -e --lane; then
-			args=(--lane="$lane")
-		fi
 		RELAY_WAYS_DIR=$build/ways ${server_cpu:+taskset -c "$server_cpu"} relayd --foreground --socket "$socket" --mount "$dir" --backend "$program" \
-			-o "$mount_options" "${args[@]}" </dev/null >>"$tmp/$key.log" 2>&1 &
+			-o "$options" ${lane:+--lane="$lane"} </dev/null >>"$tmp/$key.log" 2>&1 &
 		mount_top_pid[$key]=$!
 		mount_socket[$key]=$socket
 		wait_for 10 eval "[ -S '$socket' ] || process_gone $!"
@@ -143,9 +157,9 @@ columns_unmount()
 
 	for key in "${!mount_top_pid[@]}"; do
 		if [ -n "${mount_socket[$key]:-}" ]; then
-			relayctl --socket "${mount_socket[$key]}" unmount "${mount_dir[$key]}" || :
+			process_gone "${mount_top_pid[$key]}" || relayctl --socket "${mount_socket[$key]}" unmount "${mount_dir[$key]}" || :
 		else
-			umount "${mount_dir[$key]}" || :
+			! is_mounted "${mount_dir[$key]}" || umount "${mount_dir[$key]}"
 		fi
 		timeout 10 tail --pid="${mount_top_pid[$key]}" -s 0.05 -f /dev/null || echo "$key does not end"
 	done

@@ -40,13 +40,19 @@ function median(field, cell,    list, n, r)
 	return n ? median_of(list, n) : -1
 }
 
-function ratio(cell, other,    list, n, r)
+# What the fraction p of the rounds' ratios does not exceed; their median without p.
+function ratio(cell, other, p,    list, n, r)
 {
 	n = 0
 	for (r = 1; r <= rounds; r++)
 		if ((r, cell, "ns") in value && (r, other, "ns") in value)
 			list[++n] = value[r, cell, "ns"] / value[r, other, "ns"]
-	return n ? median_of(list, n) : -1
+	if (n == 0)
+		return -1
+	if (p == "")
+		return median_of(list, n)
+	sort_numbers(list, n)
+	return quantile(list, n, p)
 }
 
 function micro(ns)
@@ -131,6 +137,28 @@ function table_times(    i, j, part, line, cell, r)
 	}
 }
 
+# How much the ratios of the rounds differ: what a difference of medians is worth.
+function table_spread(    i, j, part, line, cell)
+{
+	print "\n## Spread\n"
+	print "Half of the rounds had a ratio to " base " between these.\n"
+	heads("| work | threads |")
+	for (i = 1; i <= rowcount; i++) {
+		if (is_idle(rows[i]))
+			continue
+		split(rows[i], part, SUBSEP)
+		line = "| " part[1] " | " part[2] " |"
+		for (j = 1; j <= columns; j++) {
+			cell = rows[i] SUBSEP column[j]
+			if (column[j] == base || ratio(cell, rows[i] SUBSEP base) < 0)
+				line = line " - |"
+			else
+				line = line sprintf(" %.2f..%.2f |", ratio(cell, rows[i] SUBSEP base, 0.25), ratio(cell, rows[i] SUBSEP base, 0.75))
+		}
+		print line
+	}
+}
+
 function table_processor(    i, j, part, line, cell)
 {
 	print "\n## Processor time per operation\n"
@@ -189,6 +217,7 @@ END {
 	table_times()
 	table_processor()
 	table_mount()
+	table_spread()
 	print "\n## Where\n"
 	printf "%s", machine
 }
