@@ -9,8 +9,8 @@
  *
  *   way work threads operations/s microseconds-per-operation server-CPU-us-per-operation
  *
- * and first a line "idle" per way: the share of one processor that its keeper
- * and backend use while nothing happens. summary.awk makes the table.
+ * and last a line "idle" per way: the share of one processor that its keeper and
+ * backend use while nothing happens any more. summary.awk makes the table.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -203,7 +203,7 @@ static void measure_idle(void)
 {
 	uint64_t cpu[WAYS];
 
-	usleep(300000); /* what was started settles */
+	usleep(300000); /* the last round is over */
 	for (unsigned int i = 0; i < WAYS; i++)
 		cpu[i] = server_ns(&ways[i]);
 	sleep(2);
@@ -253,10 +253,10 @@ int main(int argc, char **argv)
 		if (err)
 			fprintf(stderr, "%s: %s\n", ways[i].name, strerror(-err));
 	}
-	if (!err)
-		measure_idle();
 	for (unsigned int i = 0; i < rounds && !err; i++)
 		err = measure_round(threads, ms);
+	if (!err)
+		measure_idle();
 	for (unsigned int i = 0; i < WAYS; i++) {
 		if (!ways[i].keeper)
 			continue;

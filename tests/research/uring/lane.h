@@ -13,6 +13,7 @@
  *             request was.
  *   rings     SQ and CQ themselves are memory that survives the backend, so a CQE
  *             that it has not consumed and an SQE that it has published are safe.
+ *             With LANE_SEALED two queues of the memfd are in their place.
  *
  * There is one queue per possible processor, as the kernel demands.
  */

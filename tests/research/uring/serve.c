@@ -25,9 +25,9 @@ static bool holding(const struct lane *l)
 }
 
 /*
- * Answers the request that was taken, with an error if there is one. A process dying before the tail moves
- * leaves a slot half overwritten, and the journal from which it is answered
- * again; one dying after it has answered.
+ * Answers the request that was taken, with an error if there is one. A process
+ * dying before the tail moves leaves a slot half overwritten, and the journal
+ * from which it is answered again; one dying after it has answered.
  */
 static void answer(struct lane *l, struct ring *r, unsigned int q, unsigned int e, int error)
 {
