@@ -3,6 +3,7 @@
  * They are in librelay_crash.la only, which tests link (-DRELAY_CRASH_POINTS); in
  * the library itself they are nothing.
  *
+ *   read         a request was read from /dev/fuse (direct lane), its slot is in READING
  *   received     a request is decoded, nothing has been done about it
  *   prerecorded  APPLYING is published (or was found so: a redo)
  *   applied      a reply function was called: the store has changed
