@@ -161,6 +161,7 @@ integration_scripts += tests/integration/help.sh
 integration_scripts += tests/integration/install.sh
 integration_scripts += tests/integration/limits.sh
 integration_scripts += tests/integration/manpages.sh
+integration_scripts += tests/integration/matrix_passthrough.sh
 integration_scripts += tests/integration/mount_relay.sh
 integration_scripts += tests/integration/preload.sh
 integration_scripts += tests/integration/relay_run.sh
@@ -205,6 +206,7 @@ tests_integration_matrix_foreign_SOURCES = \
 	tests/integration/matrix_names.c \
 	tests/integration/matrix_place.c \
 	tests/integration/matrix_table.c
+integration_programs += tests/integration/passthrough
 integration_programs += tests/integration/pause
 integration_programs += tests/integration/scale
 integration_programs += tests/integration/semantics

@@ -15,7 +15,11 @@
  * rolling state back.  Points that an opcode does not have are shown as '-' and are
  * not cells: INIT has no slot in the journal.
  *
+ * The backend reads and writes by itself: what the kernel would do without it can have no
+ * cell.
+ *
  *	matrix [--only TEXT] [--fast]	scenarios whose name has TEXT; the five points only
+ *	matrix --passthrough [--only TEXT]	what the kernel still asks of open files then
  */
 #include "matrix.h"
 
@@ -46,9 +50,16 @@ const struct matrix_column matrix_columns[] = {
 	{"stored, next in INIT", {"stored", "INIT applied"}},
 	{"applied, next in rollback", {"applied", "INIT rollback"}},
 	{"descriptor kept", {"KEEP kept"}},
+	/* Only with passthrough, where files are registered. */
+	{"file asked for", {"BACK asked"}},
+	{"file registered", {"BACK backed"}},
 };
 
-static unsigned columns = sizeof(matrix_columns) / sizeof(matrix_columns[0]);
+#define COLUMNS (sizeof(matrix_columns) / sizeof(matrix_columns[0]))
+#define COLUMNS_PASSTHROUGH 2
+
+static unsigned columns = COLUMNS - COLUMNS_PASSTHROUGH;
+static bool passthrough;
 static unsigned cell_number;
 
 static struct relayd relayd;
@@ -71,11 +82,12 @@ static bool is_fired(void *arg)
 	return place_fired(arg);
 }
 
-/* Not every request leaves a descriptor or changes state. */
+/* Not every request leaves a descriptor, registers a file or changes state. */
 static bool is_optional(const struct matrix_column *column)
 {
 	for (unsigned i = 0; i < MATRIX_POINTS && column->points[i]; i++)
-		if (strcmp(column->points[i], "KEEP kept") == 0 || strcmp(column->points[i], "INIT rollback") == 0)
+		if (strcmp(column->points[i], "KEEP kept") == 0 || strcmp(column->points[i], "INIT rollback") == 0 ||
+		    strncmp(column->points[i], "BACK ", 5) == 0)
 			return true;
 	return false;
 }
@@ -159,6 +171,20 @@ static void scenario_run(const struct matrix_scenario *scenario)
 	place_free(&reference);
 }
 
+/* What there is to ask of an open file, where it is not read and written by asking. */
+static bool is_about_files(const struct matrix_scenario *scenario)
+{
+	static const char *const opcodes[] = {
+		"OPEN", "CREATE", "TMPFILE", "RELEASE", "FLUSH", "FSYNC", "FALLOCATE", "LSEEK", "SETATTR", "GETATTR",
+		"COPY_FILE_RANGE", "COPY_FILE_RANGE_64",
+	};
+
+	for (size_t i = 0; i < sizeof(opcodes) / sizeof(opcodes[0]); i++)
+		if (strcmp(scenario->opcode, opcodes[i]) == 0)
+			return true;
+	return false;
+}
+
 static void list_run(const struct matrix_scenario *list, const char *only)
 {
 	for (const struct matrix_scenario *scenario = list; scenario->opcode; scenario++) {
@@ -166,6 +192,8 @@ static void list_run(const struct matrix_scenario *list, const char *only)
 
 		snprintf(name, sizeof(name), "%s %s", scenario->opcode, scenario->what);
 		if (only && !strstr(name, only))
+			continue;
+		if (passthrough && !is_about_files(scenario))
 			continue;
 		if (scenario->end && check_fuse_minor() >= scenario->end)
 			continue;
@@ -186,6 +214,8 @@ int main(int argc, char **argv)
 	for (int i = 1; i < argc; i++)
 		if (strcmp(argv[i], "--fast") == 0)
 			columns = 5;
+		else if (strcmp(argv[i], "--passthrough") == 0)
+			passthrough = true, columns = COLUMNS;
 		else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
 			only = argv[++i];
 	check_requires_fuse();
@@ -197,8 +227,8 @@ int main(int argc, char **argv)
 	if (plan_fd < 0 || mkdir(reference_dir, 0755) < 0)
 		check_abort("%s: %s", relayd.dir, strerror(errno));
 	setenv("RELAY_CRASH_FILE", plan_path, 1);
-	snprintf(backend, sizeof(backend), "%s --source %s --timeout 0",
-		 relayd_program("fs/fsserver/fsserver-crash"), relayd.store);
+	snprintf(backend, sizeof(backend), "%s --source %s --timeout 0 --passthrough=%s",
+		 relayd_program("fs/fsserver/fsserver-crash"), relayd.store, passthrough ? "auto" : "off");
 	relayd_spawn(&relayd, backend, extra);
 	if (!relayd_wait(&relayd, 1, 20000)) {
 		relayd_log_show(&relayd);
@@ -210,10 +240,11 @@ int main(int argc, char **argv)
 	list_run(matrix_data, only);
 	list_run(matrix_meta, only);
 	list_run(matrix_locks, only);
-	matrix_raw_run(only, columns);
+	if (!passthrough)
+		matrix_raw_run(only, columns);
 	all_passed = matrix_table_end();
 	matrix_uncovered(uncovered, sizeof(uncovered));
-	check(only || !uncovered[0], "every opcode with a reply is there%s%s", *uncovered && !only ? ", but not" : "",
+	check(only || passthrough || !uncovered[0], "every opcode with a reply is there%s%s", *uncovered && !only ? ", but not" : "",
 	      only ? "" : uncovered);
 	check(all_passed, "each death leaves what the application would have seen without it");
 	check(relayd_stop(&relayd), "relayd ends in order and leaves nothing behind");

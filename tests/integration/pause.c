@@ -108,8 +108,8 @@ int main(int argc, char **argv)
 		return 2;
 	check_requires_fuse();
 	relayd_init(&r);
-	snprintf(backend, sizeof(backend), "%s --source %s --timeout 0", relayd_program("fs/fsserver/fsserver"),
-		 r.store);
+	snprintf(backend, sizeof(backend), "%s --source %s --timeout 0 --passthrough=off",
+		 relayd_program("fs/fsserver/fsserver"), r.store);
 	relayd_spawn(&r, backend, NULL);
 	if (!relayd_wait(&r, 1, 20000))
 		check_abort("the mount does not serve");

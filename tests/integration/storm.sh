@@ -1,6 +1,8 @@
 #!/bin/bash
 # The storm: everything at once on one mount, while its backend is killed every 20
-# to 250 ms.  First with one thread (or job) per load, then with four.
+# to 250 ms.  First with one thread (or job) per load, then with four; each once with all data
+# going through the backend, and once with the kernel reading and writing by itself
+# (fsserver --passthrough), half the time each.
 #
 #	storm.sh [--seconds N] [--seed N] [--threads 'N…']
 #
@@ -166,16 +168,16 @@ make_sources()
 	done
 }
 
-# storm THREADS: all loads for so many seconds.
+# storm THREADS PASSTHROUGH: all loads for half the seconds.
 storm()
 {
-	local jobs=$1 pids=() killer clock i pid kills total errors corrupt started
+	local jobs=$1 passthrough=$2 pids=() killer clock i pid kills total errors corrupt started
 
 	rm -rf "$results" "$over"
 	mkdir "$results"
 	rm -f "$tmp/clock"
 	mkfifo "$tmp/clock"
-	relayd_start -o allow_other,suid,dev
+	relayd_start -o allow_other,suid,dev --backend "$fsserver --source $store --passthrough=$passthrough"
 	started=$SECONDS
 
 	names_load "$jobs" & pids+=($!)
@@ -192,7 +194,7 @@ storm()
 	done
 
 	# Not waiting for something: this is how long the storm is to be.
-	sleep "$seconds"
+	sleep $((seconds / 2))
 	touch "$over"
 	# The loads other than the names go on to the end of their round, under fire.
 	for pid in "${pids[@]:1}"; do
@@ -206,22 +208,23 @@ storm()
 	total=$(cat "$results"/*.operations | awk '{ n += $1 } END { print n + 0 }')
 	errors=$(cat "$results"/*.wrong 2>/dev/null | grep -c error || :)
 	corrupt=$(cat "$results"/*.wrong 2>/dev/null | grep -c corrupt || :)
-	echo "threads: $jobs  seconds: $((SECONDS - started))  kills: $kills  operations: $total  errors: $errors" \
+	echo "threads: $jobs  passthrough: $passthrough  seconds: $((SECONDS - started))  kills: $kills  operations: $total  errors: $errors" \
 		" corrupt files: $corrupt  longest pause: $(relayd_field longest_pause_ms) ms  redone: $(relayd_field redone)"
-	check "storm with $jobs threads: no error" [ "$errors" = 0 ]
-	check "storm with $jobs threads: no corrupt file" [ "$corrupt" = 0 ]
-	check "storm with $jobs threads: kills have come" [ "$kills" -gt "$seconds" ]
+	check "storm with $jobs threads, passthrough $passthrough: no error" [ "$errors" = 0 ]
+	check "storm with $jobs threads, passthrough $passthrough: no corrupt file" [ "$corrupt" = 0 ]
+	check "storm with $jobs threads, passthrough $passthrough: kills have come" [ "$kills" -gt $((seconds / 2)) ]
 	for i in buffered direct mapped tree git sqlite0 names; do
-		check "storm with $jobs threads: $i has done something" [ -s "$results/$i.operations" ]
+		check "storm with $jobs threads, passthrough $passthrough: $i has done something" [ -s "$results/$i.operations" ]
 	done
-	check "storm with $jobs threads: the mount answers" stat "$mnt" -c %n
+	check "storm with $jobs threads, passthrough $passthrough: the mount answers" stat "$mnt" -c %n
 	relayd_stop
 	# A backend that a sanitizer has ended was replaced as any other.
-	check "storm with $jobs threads: nothing for a sanitizer" eval '! grep -qE "Sanitizer|runtime error:" "$tmp/relayd.log"'
-	check "storm with $jobs threads: the store is empty again" [ -z "$(ls -A "$store")" ]
+	check "storm with $jobs threads, passthrough $passthrough: nothing for a sanitizer" eval '! grep -qE "Sanitizer|runtime error:" "$tmp/relayd.log"'
+	check "storm with $jobs threads, passthrough $passthrough: the store is empty again" [ -z "$(ls -A "$store")" ]
 }
 
 make_sources
 for count in $threads; do
-	storm "$count"
+	storm "$count" off
+	storm "$count" auto
 done
