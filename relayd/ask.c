@@ -121,7 +121,7 @@ bool ask_room(struct ask *ask, int channel)
 }
 
 /* Returns 0, -EPIPE or -ENOMEM.  It does not wait for room with the lock, which the main thread takes too. */
-static int ask_send(struct ask *ask, uint32_t size)
+static int ask_out(struct ask *ask, uint32_t size)
 {
 	struct dispatch *dispatch = ask->dispatch;
 	int channel;
@@ -150,6 +150,18 @@ static int ask_send(struct ask *ask, uint32_t size)
 		if (!ask_room(ask, channel))
 			return -EPIPE;
 	}
+}
+
+static int ask_send(struct ask *ask, uint32_t size)
+{
+	int err = ask_out(ask, size);
+
+	if (err) {
+		pthread_mutex_lock(&ask->lock);
+		ask->unique = 0;
+		pthread_mutex_unlock(&ask->lock);
+	}
+	return err;
 }
 
 /* Waits for the reply.  Returns as ask_call(). */
@@ -202,6 +214,8 @@ int ask_call(struct ask *ask, uint32_t opcode, uint64_t nodeid, ask_caller *call
 	uint32_t request_size = ask_build(ask, opcode, nodeid, caller, parts, count);
 	const struct fuse_in_header *header = ask->request;
 	const struct relay_op *op = relay_op_get(opcode);
+	struct answers *answers = &ask->dispatch->translate.answers;
+	struct answers_window window = {0};
 	struct relay_bounds bounds;
 	struct relay_args args;
 	int err;
@@ -218,16 +232,14 @@ int ask_call(struct ask *ask, uint32_t opcode, uint64_t nodeid, ask_caller *call
 	ask->reply_size = 0;
 	ask->unique = header->unique;
 	pthread_mutex_unlock(&ask->lock);
+	/* It has the backend's ids, and is rare: nothing is answered meanwhile, if it changes anything. */
+	answers_window_open(answers, &window);
+	if (op->flags & RELAY_OP_CHANGES)
+		answers_window_change_all(answers, &window);
 	err = ask_send(ask, request_size);
-	if (err) {
-		pthread_mutex_lock(&ask->lock);
-		ask->unique = 0;
-		pthread_mutex_unlock(&ask->lock);
-		return err;
-	}
-	if (op->reply == RELAY_REPLY_NEVER)
-		return 0;
-	err = ask_wait(ask);
+	if (!err && op->reply != RELAY_REPLY_NEVER)
+		err = ask_wait(ask);
+	answers_window_close(answers, &window);
 	if (err)
 		return err;
 	if (payload)

@@ -187,6 +187,7 @@ static int do_stats(struct ctl_request *request)
 	out->bad_replies = htole64(stats->bad_replies);
 	out->longest_pause_us = htole64(stats->longest_pause_us);
 	out->last_pause_us = htole64(stats->last_pause_us);
+	out->answered = htole64(stats->answered);
 	out->row_size = htole32(sizeof(*row));
 	out->rows_offset = htole32(frame->size);
 	for (opcode = 0; opcode < RELAY_OPCODE_MAX; opcode++) {

@@ -55,6 +55,7 @@ void dispatch_free(struct dispatch *dispatch, uint32_t slot)
 	struct inflight *r = &dispatch->inflight[slot];
 
 	dispatch_namegate_leave(dispatch, r);
+	translate_note_end(&dispatch->translate, &r->note);
 	/* Before the slot can be another request's. */
 	if (r->doubt) {
 		r->doubt = false;
@@ -72,27 +73,17 @@ void dispatch_free(struct dispatch *dispatch, uint32_t slot)
 		dispatch_event(dispatch, DISPATCH_PROGRESS);
 }
 
-/* Notes how long applications waited, on the first reply after a death. */
-static void pause_note(struct dispatch *dispatch, uint64_t now)
-{
-	uint64_t died = atomic_exchange_explicit(&dispatch->died_ns, 0, memory_order_relaxed);
-
-	if (died)
-		stats_pause(dispatch->stats, (now - died) / 1000);
-}
-
 /*
  * Writes a checked reply to the kernel.  Its header is taken from out, the rest from payload.
- * Returns 0, or a negative errno if the kernel did not take it.
+ * Returns 0, or a negative errno if the kernel did not take it; *now is when it had it.
  */
-static int kernel_write(struct dispatch *dispatch, const struct inflight *r, struct fuse_out_header *out,
-			 void *payload)
+static int kernel_send(struct dispatch *dispatch, const struct inflight *r, struct fuse_out_header *out, void *payload,
+		       uint64_t *now)
 {
 	struct iovec iov[2] = {
 		{.iov_base = out, .iov_len = sizeof(*out)},
 		{.iov_base = payload, .iov_len = out->len - sizeof(*out)},
 	};
-	uint64_t now;
 	int err = 0;
 
 	out->unique = r->unique;
@@ -106,8 +97,27 @@ static int kernel_write(struct dispatch *dispatch, const struct inflight *r, str
 	if (err && err != -ENOENT && err != -ENODEV)
 		log_error("%s: the kernel refused the reply to %s, unique %llu: %s", dispatch->name,
 			  dispatch_opcode_name(r->opcode), (unsigned long long)r->unique, strerror(-err));
-	now = dispatch_now_ns();
-	stats_count(dispatch->stats, r->opcode, out->error, now - r->arrived_ns);
+	*now = dispatch_now_ns();
+	stats_count(dispatch->stats, r->opcode, out->error, *now - r->arrived_ns);
+	return err;
+}
+
+/* Notes how long applications waited, on the first reply after a death. */
+static void pause_note(struct dispatch *dispatch, uint64_t now)
+{
+	uint64_t died = atomic_exchange_explicit(&dispatch->died_ns, 0, memory_order_relaxed);
+
+	if (died)
+		stats_pause(dispatch->stats, (now - died) / 1000);
+}
+
+/* Of a backend's making, or that waited for one. */
+static int kernel_write(struct dispatch *dispatch, const struct inflight *r, struct fuse_out_header *out,
+			void *payload)
+{
+	uint64_t now;
+	int err = kernel_send(dispatch, r, out, payload, &now);
+
 	if (atomic_load_explicit(&dispatch->died_ns, memory_order_relaxed))
 		pause_note(dispatch, now);
 	return err;
@@ -120,7 +130,7 @@ static int kernel_write(struct dispatch *dispatch, const struct inflight *r, str
  */
 static void translated_write(struct dispatch *dispatch, uint32_t slot, struct fuse_out_header *out, void *payload)
 {
-	const struct inflight *r = &dispatch->inflight[slot];
+	struct inflight *r = &dispatch->inflight[slot];
 	const void *request = journal_request(dispatch->journal, slot);
 	int failed = translate_reply(&dispatch->translate, request, r->size, &r->note, out, payload);
 	int refused;
@@ -170,6 +180,24 @@ void dispatch_refuse(struct dispatch *dispatch, uint32_t slot, int error)
 	if (!dispatch->inflight[slot].no_reply)
 		kernel_write(dispatch, &dispatch->inflight[slot], &out, NULL);
 	dispatch_free(dispatch, slot);
+}
+
+bool dispatch_known(struct dispatch *dispatch, uint32_t slot)
+{
+	const struct inflight *r = &dispatch->inflight[slot];
+	const void *request = journal_request(dispatch->journal, slot);
+	struct translate_answer answer;
+	uint64_t now;
+
+	if (!translate_answer(&dispatch->translate, request, r->size, !dispatch->gate, r->arrived_ns, &answer))
+		return false;
+	if (kernel_send(dispatch, r, &answer.header, &answer.payload, &now)) {
+		translate_refused(&dispatch->translate, request, &answer.header, &answer.payload);
+		atomic_store(&dispatch->forgetting, true);
+	}
+	atomic_fetch_add_explicit(&dispatch->stats->answered, 1, memory_order_relaxed);
+	dispatch_free(dispatch, slot);
+	return true;
 }
 
 int dispatch_init(struct dispatch *dispatch, const char *name, struct journal *journal, struct session *session,

@@ -270,6 +270,8 @@ int dispatch_pass(struct dispatch *dispatch, uint32_t slot, int flags);
 void dispatch_forgets_send(struct dispatch *dispatch);
 /* Tells the backend that this request of its is interrupted.  A hint: a full or ended channel takes none. */
 void dispatch_interrupt(struct dispatch *dispatch, uint64_t channel_unique);
+/* The reader: answers the request from what relayd knows by itself, and frees the slot; or returns false. */
+bool dispatch_known(struct dispatch *dispatch, uint32_t slot);
 /* Answers the request with an error (0: success without payload) and frees the slot. */
 void dispatch_answer(struct dispatch *dispatch, uint32_t slot, int error);
 /* The same for what only the reader has seen, and perhaps not found well-formed: no table is told. */

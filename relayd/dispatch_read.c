@@ -264,7 +264,7 @@ static void request_take(struct dispatch *dispatch, uint32_t slot, uint32_t size
 		dispatch_refuse(dispatch, slot, 0);
 	} else if (op->reply == RELAY_REPLY_NEVER && atomic_load(&dispatch->translated)) {
 		forget_take(dispatch, slot, size);
-	} else {
+	} else if (!(atomic_load(&dispatch->translated) && dispatch_known(dispatch, slot))) {
 		request_relay(dispatch, slot, op);
 	}
 }
@@ -293,7 +293,8 @@ void *dispatch_reader(void *arg)
 		request_take(dispatch, slot, (uint32_t)n);
 		if (dispatch->direct.wanted && dispatch->session->init_size && !dispatch_lane_wait(dispatch))
 			break;
-		if (atomic_load_explicit(&dispatch->forgetting, memory_order_relaxed))
+		if (atomic_load_explicit(&dispatch->forgetting, memory_order_relaxed) ||
+		    atomic_load_explicit(&dispatch->translate.forgets_due, memory_order_relaxed))
 			dispatch_forgets_send(dispatch);
 	}
 	/* From here on the main thread looks for the end: dispatch_device_look(). */

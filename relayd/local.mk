@@ -2,6 +2,8 @@
 
 noinst_LTLIBRARIES += relayd/librelayd.la
 relayd_librelayd_la_SOURCES = \
+	relayd/answers.c \
+	relayd/answers.h \
 	relayd/ask.c \
 	relayd/ask.h \
 	relayd/ask_ops.c \
@@ -109,6 +111,7 @@ relayd_librelayd_la_SOURCES = \
 	relayd/supervisor_life.h \
 	relayd/translate.c \
 	relayd/translate.h \
+	relayd/translate_answer.c \
 	relayd/translate_dir.c \
 	relayd/translate_entry.c \
 	relayd/translate_notify.c \

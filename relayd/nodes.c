@@ -74,6 +74,8 @@ static int nodes_build(struct nodes *nodes)
 	for (uint32_t number = 1; number < state_end(nodes->state, STATE_NODES); number++) {
 		struct node *node = nodes_at(nodes, number);
 
+		if (node)
+			node->kept = 0; /* who kept it has died */
 		if (!node || !nodes_current(nodes, node))
 			continue;
 		if (nodes_by_backend(nodes, node->backend_id))
@@ -147,7 +149,7 @@ static void backend_forget(struct nodes *nodes, uint64_t backend_id, uint64_t nl
 
 static bool node_used(const struct nodes *nodes, const struct node *node)
 {
-	return node->nlookup || node->opens || node->locks || nodes_is_root(nodes, node);
+	return node->nlookup || node->opens || node->locks || node->kept || nodes_is_root(nodes, node);
 }
 
 /* It has no id any more.  Returns the count that is to be given back. */

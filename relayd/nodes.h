@@ -7,7 +7,7 @@
  * seen.  A link is (directory, name) -> node; there is one for a name.
  *
  * A node lives while the kernel counts lookups of it, while it is the directory of a
- * link, and while it has open files or locks.
+ * link, while it has open files or locks, and while it is kept.
  *
  * Called with the translate lock held.  No pointer to a node or a link is kept over an
  * unlock, or over a call that may free it (nodes_forget(), nodes_settle(), nodes_unlink(),
@@ -47,7 +47,7 @@ struct node {
 	uint32_t next;	   /* rebuilt: in the index by backend_id */
 	uint32_t changes;  /* counts what disturbed its attributes */
 	uint32_t unsettled; /* what changes them is with the backend: they may be from before that, or from after */
-	uint32_t reserved;
+	uint32_t kept;	    /* 1: for an answer that it is worth (answers.h), though the kernel does not count it */
 	uint32_t
 		mode_owed; /* permissions that are to be put back, with RESTORE_MODE_OWED; 0: none (restore_handle.c) */
 };
@@ -79,6 +79,8 @@ struct nodes {
 
 	/* Told of each (backend id, count) that the present incarnation is to forget; may be NULL. */
 	void (*on_forget)(uint64_t backend_id, uint64_t nlookup, void *arg);
+	/* Told that this link is a name of the node no more; it changes no table.  May be NULL. */
+	void (*on_unnamed)(const struct node *node, uint32_t ref, void *arg);
 	void *arg;
 };
 
@@ -154,6 +156,9 @@ void nodes_disturb(struct node *node);
 
 /* The link of that name, or NULL. */
 struct link *nodes_find(const struct nodes *nodes, const struct node *parent, const char *name, uint32_t length);
+/* The same and its ref, which is another link's only after on_unnamed() was told; 0: none. */
+uint32_t nodes_find_ref(const struct nodes *nodes, const struct node *parent, const char *name, uint32_t length,
+			struct link **link);
 /* The node that a name is known to lead to, or NULL. */
 struct node *nodes_child(const struct nodes *nodes, const struct node *parent, const char *name);
 

@@ -50,6 +50,15 @@ struct link *nodes_find(const struct nodes *nodes, const struct node *parent, co
 	return nodes_link_at(nodes, nodes_names_find(nodes, nodes_number(parent), name, length));
 }
 
+uint32_t nodes_find_ref(const struct nodes *nodes, const struct node *parent, const char *name, uint32_t length,
+			struct link **link)
+{
+	uint32_t ref = nodes_names_find(nodes, nodes_number(parent), name, length);
+
+	*link = nodes_link_at(nodes, ref);
+	return ref;
+}
+
 struct node *nodes_child(const struct nodes *nodes, const struct node *parent, const char *name)
 {
 	const struct link *link = nodes_find(nodes, parent, name, (uint32_t)strlen(name));
@@ -93,6 +102,8 @@ static void list_remove(struct nodes *nodes, uint32_t ref)
 	struct node *node = nodes_at(nodes, link->node);
 	uint32_t before = node->links;
 
+	if (nodes->on_unnamed)
+		nodes->on_unnamed(node, ref, nodes->arg);
 	if (before == ref) {
 		nodes_edit(nodes, node);
 		node->links = link->next_of_node;

@@ -25,6 +25,7 @@ struct stats {
 	_Atomic uint64_t last_pause_us;
 	_Atomic uint64_t repaired; /* requests that went through the repair pool */
 	_Atomic uint64_t asks;	   /* requests of relayd's own to backends */
+	_Atomic uint64_t answered; /* by relayd itself, from what a backend had said before */
 };
 
 /* Counts one answered request; error is the reply's errno or 0. */

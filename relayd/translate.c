@@ -53,6 +53,13 @@ static void on_forget(uint64_t backend_id, uint64_t nlookup, void *arg)
 	translate_forget_put(arg, backend_id, nlookup);
 }
 
+static void on_unnamed(const struct node *node, uint32_t ref, void *arg)
+{
+	struct translate *translate = arg;
+
+	answers_unnamed(&translate->answers, node, ref);
+}
+
 static int tables_init(struct translate *translate)
 {
 	int err = nodes_init(&translate->nodes, &translate->state, translate->mount);
@@ -91,7 +98,9 @@ int translate_init(struct translate *translate, const char *mount)
 		return err;
 	}
 	translate->nodes.on_forget = on_forget;
+	translate->nodes.on_unnamed = on_unnamed;
 	translate->nodes.arg = translate;
+	answers_init(&translate->answers);
 	pthread_mutex_init(&translate->lock, NULL);
 	return 0;
 }
@@ -99,6 +108,7 @@ int translate_init(struct translate *translate, const char *mount)
 void translate_deinit(struct translate *translate)
 {
 	pthread_mutex_destroy(&translate->lock);
+	answers_deinit(&translate->answers);
 	nodes_deinit(&translate->nodes);
 	state_deinit(&translate->state);
 	free(translate->releases.one);
@@ -108,6 +118,7 @@ void translate_deinit(struct translate *translate)
 void translate_incarnation(struct translate *translate, uint32_t incarnation)
 {
 	pthread_mutex_lock(&translate->lock);
+	answers_incarnation(&translate->answers, &translate->nodes);
 	nodes_incarnation(&translate->nodes, incarnation);
 	translate->forgets.count = 0;
 	translate->releases.first = 0;
@@ -127,14 +138,15 @@ void translate_forget(struct translate *translate, const void *request, uint32_t
 	uint64_t count;
 
 	pthread_mutex_lock(&translate->lock);
+	translate_sweep(translate);
 	if (header->opcode == FUSE_FORGET && size >= sizeof(*header) + sizeof(*in)) {
-		nodes_forget(&translate->nodes, header->nodeid, in->nlookup);
+		translate_uncount(translate, header->nodeid, in->nlookup);
 	} else if (header->opcode == FUSE_BATCH_FORGET && size >= sizeof(*header) + sizeof(*batch)) {
 		count = (size - sizeof(*header) - sizeof(*batch)) / sizeof(*one);
 		if (count > batch->count)
 			count = batch->count;
 		for (uint64_t i = 0; i < count; i++)
-			nodes_forget(&translate->nodes, one[i].nodeid, one[i].nlookup);
+			translate_uncount(translate, one[i].nodeid, one[i].nlookup);
 	}
 	pthread_mutex_unlock(&translate->lock);
 }
@@ -172,6 +184,7 @@ uint32_t translate_forgets_take(struct translate *translate, uint32_t minor, voi
 	if (batch)
 		room = (size - fixed) / (uint32_t)sizeof(struct fuse_forget_one);
 	pthread_mutex_lock(&translate->lock);
+	atomic_store_explicit(&translate->forgets_due, false, memory_order_relaxed);
 	count = forgets->count < room ? forgets->count : room;
 	if (count > 0 && translate->releases.count + translate->releases.asked == 0) {
 		forgets->count -= count;

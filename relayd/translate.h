@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "answers.h"
 #include "handles.h"
 #include "locks.h"
 #include "log.h"
@@ -60,7 +61,9 @@ struct translate {
 	struct nodes nodes;
 	struct handles handles;
 	struct locks locks;
+	struct answers answers;
 	struct translate_forgets forgets;
+	_Atomic bool forgets_due; /* there are some that no FORGET of the kernel's has brought */
 	struct translate_releases releases;
 	struct log_limit complaints;
 	uint32_t uid; /* relayd's own */
@@ -107,8 +110,14 @@ int translate_request(struct translate *translate, const void *request, uint32_t
 struct translate_note {
 	uint64_t written; /* FLUSH and FSYNC: the handle's, which they make good */
 	uint32_t changes; /* node->changes of the header's node */
+	struct answers_window window; /* open from the first sending on */
 };
 void translate_note(struct translate *translate, const void *request, struct translate_note *note);
+/* There will be no reply, or it was taken in by translate_reply(): what it was noted for is over. */
+static inline void translate_note_end(struct translate *translate, struct translate_note *note)
+{
+	answers_window_close(&translate->answers, &note->window);
+}
 
 /*
  * FORGET and BATCH_FORGET: taken in by the tables.  What the backend is to be told of it is
@@ -140,14 +149,32 @@ void translate_release_done(struct translate *translate, const struct translate_
  * incarnation's form, with or without an error; or one that relayd itself makes.  Notes what
  * it says and rewrites it for the kernel; afterwards the kernel counts as told.  Takes the
  * lock.  Returns 0, or a negative errno that the kernel is to be answered instead (and then
- * what the backend has opened or counted for it has been given up).
+ * what the backend has opened or counted for it has been given up).  The note has ended.
  */
-int translate_reply(struct translate *translate, const void *request, uint32_t size,
-		    const struct translate_note *note, struct fuse_out_header *header, void *payload);
+int translate_reply(struct translate *translate, const void *request, uint32_t size, struct translate_note *note,
+		    struct fuse_out_header *header, void *payload);
 
 /* The kernel has refused that reply, in the kernel's form: it knows nothing of what was in it. */
 void translate_refused(struct translate *translate, const void *request, const struct fuse_out_header *header,
 		       const void *payload);
+
+/* ---- relayd's own answers: translate_answer.c ----------------------------- */
+
+struct translate_answer {
+	struct fuse_out_header header; /* but for its unique */
+	union {
+		struct fuse_entry_out entry;
+		struct fuse_attr_out attr;
+	} payload;
+};
+
+/*
+ * Answers a LOOKUP or a GETATTR that relay_args_parse() has passed, if that can be done
+ * without the backend (answers.h); any: whatever the kernel knows itself, since there is none
+ * that could be asked.  What it says is counted.  Takes the lock, if there may be something.
+ */
+bool translate_answer(struct translate *translate, const void *request, uint32_t size, bool any, uint64_t now_ns,
+		      struct translate_answer *answer);
 
 /*
  * A notification of the backend's (INVAL_INODE, INVAL_ENTRY, DELETE, STORE, RETRIEVE; others

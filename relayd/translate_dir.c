@@ -191,7 +191,8 @@ static void entryplus_take(const struct translate_reply *r, struct node *dir, co
 		entry_drop(entry);
 		return;
 	}
-	nodes_count(node);
+	translate_count(r->translate, node);
+	answers_entry(&r->translate->answers, &r->translate->nodes, dir, name, node, entry, &r->note->window);
 }
 
 int translate_direntplus(const struct translate_reply *r)
@@ -219,5 +220,5 @@ void translate_direntplus_refused(struct translate *translate, const void *paylo
 
 	while (record_next(&record))
 		if (record.entry->nodeid)
-			nodes_forget(&translate->nodes, record.entry->nodeid, 1);
+			translate_uncount(translate, record.entry->nodeid, 1);
 }

@@ -190,7 +190,13 @@ static int entry_take(const struct translate_reply *r, struct node *parent, cons
 			return err;
 		}
 	}
-	nodes_count(node);
+	translate_count(r->translate, node);
+	if (name)
+		answers_entry(&r->translate->answers, &r->translate->nodes, parent, name, node, entry,
+			      &r->note->window);
+	else
+		answers_attr(&r->translate->answers, node, &entry->attr, entry->attr_valid, entry->attr_valid_nsec,
+			     &r->note->window);
 	make_observe(r, &entry->attr);
 	return 0;
 }
@@ -209,8 +215,10 @@ int translate_entry(const struct translate_reply *r)
 	if (entry->nodeid == 0) {
 		if (r->request->opcode != FUSE_LOOKUP)
 			return -EIO;
-		if (parent)
+		if (parent) {
+			answers_absent(&r->translate->answers, parent, name, entry, &r->note->window);
 			nodes_unlink(&r->translate->nodes, parent, name);
+		}
 		return 0;
 	}
 	if (!parent)

@@ -15,7 +15,7 @@ struct translate_reply {
 	const struct fuse_in_header *request;
 	const void *in; /* the request's fixed part */
 	uint32_t size;	/* of the request */
-	const struct translate_note *note;
+	struct translate_note *note;
 	void *payload;
 	uint32_t payload_size;
 };
@@ -43,6 +43,19 @@ void translate_forget_put(struct translate *translate, uint64_t backend_id, uint
 bool translate_truncates(const void *request);
 /* It changes the times or the size of its nodes. */
 void translate_disturb(struct translate *translate, const void *request);
+
+/* ---- translate_answer.c ---- */
+
+/* The request is about to be sent: from here on until its note ends nothing of what it changes is answered. */
+void translate_window_open(struct translate *translate, const void *request, struct answers_window *window);
+/* The backend says of the request's node that there is none. */
+void translate_missing(const struct translate_reply *reply);
+/* The kernel is told of the node: counts it. */
+void translate_count(struct translate *translate, struct node *node);
+/* The kernel forgets. */
+void translate_uncount(struct translate *translate, uint64_t nodeid, uint64_t nlookup);
+/* Lets go of nodes that were kept for an answer.  No pointer to a node is held. */
+void translate_sweep(struct translate *translate);
 
 /* The request, which changes its node, was answered; before what that says is noted. */
 void translate_settle(const struct translate_reply *reply);

@@ -44,13 +44,22 @@ static int reply_rename(const struct translate_reply *r)
 
 /* ---- attributes ------------------------------------------------------------ */
 
+static void attr_remember(const struct translate_reply *r, const struct node *node, const struct fuse_attr_out *out)
+{
+	if (translate_attr_valid(&out->attr))
+		answers_attr(&r->translate->answers, node, &out->attr, out->attr_valid, out->attr_valid_nsec,
+			     &r->note->window);
+}
+
 static int reply_getattr(const struct translate_reply *r)
 {
 	struct fuse_attr_out *out = r->payload;
 	struct node *node = translate_node(r);
 
-	if (node)
-		nodes_attr(&r->translate->nodes, node, &out->attr, r->note->changes);
+	if (!node)
+		return 0;
+	nodes_attr(&r->translate->nodes, node, &out->attr, r->note->changes);
+	attr_remember(r, node, out);
 	return 0;
 }
 
@@ -69,6 +78,7 @@ static int reply_setattr(const struct translate_reply *r)
 	nodes_disturb(node); /* what was asked for in between may be from before */
 	changes = undisturbed ? node->changes : r->note->changes;
 	nodes_attr(&r->translate->nodes, node, &out->attr, changes);
+	attr_remember(r, node, out);
 	return 0;
 }
 
@@ -257,24 +267,48 @@ static struct translate_reply reply_parts(struct translate *translate, const voi
 	return r;
 }
 
-int translate_reply(struct translate *translate, const void *request, uint32_t size, const struct translate_note *note,
+/* A node that is not there, or was: the kernel looks names up again after ESTALE, to hear it from the backend. */
+static void is_missing(const struct translate_reply *r, int error)
+{
+	if (error == -ESTALE) {
+		answers_stale_all(&r->translate->answers);
+	} else if (error == -ENOENT && r->request->opcode != FUSE_LOOKUP) {
+		pthread_mutex_lock(&r->translate->lock);
+		translate_missing(r);
+		pthread_mutex_unlock(&r->translate->lock);
+	}
+}
+
+static int reply_take(struct translate_reply *r, const struct fuse_out_header *header)
+{
+	int ret = 0;
+
+	if (header->error)
+		lookup_failed(r, header->error);
+	else if (r->op->reply == RELAY_REPLY_FIXED && r->payload_size < r->op->reply_size)
+		ret = -EIO;
+	else if (replies[r->request->opcode])
+		ret = replies[r->request->opcode](r);
+	reply_ended(r, header->error);
+	return ret;
+}
+
+int translate_reply(struct translate *translate, const void *request, uint32_t size, struct translate_note *note,
 		    struct fuse_out_header *header, void *payload)
 {
 	struct translate_reply r = reply_parts(translate, request, size, header, payload);
 	int ret = 0;
 
-	if (!r.op || is_nothing(r.op, r.request->opcode))
-		return 0;
 	r.note = note;
-	pthread_mutex_lock(&translate->lock);
 	if (header->error)
-		lookup_failed(&r, header->error);
-	else if (r.op->reply == RELAY_REPLY_FIXED && r.payload_size < r.op->reply_size)
-		ret = -EIO;
-	else if (replies[r.request->opcode])
-		ret = replies[r.request->opcode](&r);
-	reply_ended(&r, header->error);
-	pthread_mutex_unlock(&translate->lock);
+		is_missing(&r, header->error);
+	if (r.op && !is_nothing(r.op, r.request->opcode)) {
+		answers_window_replied(&translate->answers, &note->window);
+		pthread_mutex_lock(&translate->lock);
+		ret = reply_take(&r, header);
+		pthread_mutex_unlock(&translate->lock);
+	}
+	translate_note_end(translate, note);
 	return ret;
 }
 
@@ -293,7 +327,7 @@ void translate_refused(struct translate *translate, const void *request, const s
 	if (r.op->flags & RELAY_OP_OPENS)
 		translate_open_refused(&r, r.op->flags & RELAY_OP_ENTRY ? (const void *)(entry + 1) : payload);
 	if (r.op->flags & RELAY_OP_ENTRY && entry->nodeid)
-		nodes_forget(&translate->nodes, entry->nodeid, 1);
+		translate_uncount(translate, entry->nodeid, 1);
 	if (r.op->flags & RELAY_OP_ENTRIES)
 		translate_direntplus_refused(translate, payload, r.payload_size);
 	pthread_mutex_unlock(&translate->lock);

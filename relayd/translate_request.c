@@ -216,6 +216,7 @@ int translate_request(struct translate *translate, const void *request, uint32_t
 	r.in = (const uint8_t *)(r.header + 1);
 	request_head(&r, request, size, head);
 	pthread_mutex_lock(&translate->lock);
+	translate_sweep(translate);
 	ret = ids_translate(&r);
 	if (!ret)
 		ret = request_outcome(&r);
@@ -263,7 +264,9 @@ void translate_note(struct translate *translate, const void *request, struct tra
 	struct node *node;
 	bool writes, makes_good;
 
-	*note = (struct translate_note){0};
+	note->written = 0;
+	note->changes = 0;
+	translate_window_open(translate, request, &note->window);
 	if (!op)
 		return;
 	writes = op->flags & RELAY_OP_WRITES || translate_truncates(request);

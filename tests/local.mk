@@ -3,6 +3,7 @@
 # ---- unit tests: tests/unit/test_X.c, Criterion ------------------------------
 
 unit_tests =
+unit_tests += tests/unit/test_answers
 unit_tests += tests/unit/test_ask
 unit_tests += tests/unit/test_backoff
 unit_tests += tests/unit/test_ctl

@@ -202,6 +202,7 @@ struct relay_ctl_stats {
 	__le32 reserved;
 	struct relay_ctl_string name;
 	struct relay_ctl_string mountpoint;
+	__le64 answered; /* by relayd itself */
 };
 
 /* An opcode that was counted.  Latencies in microseconds, to 19 %. */
@@ -268,7 +269,7 @@ static_assert(sizeof(struct relay_ctl_mount) == 56, "mount");
 static_assert(sizeof(struct relay_ctl_attach) == 56, "attach");
 static_assert(sizeof(struct relay_ctl_select) == 8, "select");
 static_assert(sizeof(struct relay_ctl_status) == 88, "status");
-static_assert(sizeof(struct relay_ctl_stats) == 96, "stats");
+static_assert(sizeof(struct relay_ctl_stats) == 104, "stats");
 static_assert(sizeof(struct relay_ctl_stats_row) == 80, "stats row");
 static_assert(sizeof(struct relay_ctl_wait) == 24, "wait");
 static_assert(sizeof(struct relay_ctl_unmount) == 16, "unmount");

@@ -61,7 +61,13 @@ enum relay_op_flags {
 	RELAY_OP_WRITES = 1 << 13,  /* changes the size or the times of its nodes */
 	RELAY_OP_LOCKS = 1 << 14,   /* its answer depends on the locks that are set */
 	RELAY_OP_SYNCS = 1 << 15,   /* its success says that what was written is stored */
+	RELAY_OP_TOUCHES = 1 << 16, /* changes what no other flag says: times of access, counts of links, names made */
 };
+
+/* Attributes of the nodes that it names may be others after it. */
+#define RELAY_OP_CHANGES                                                                                               \
+	(RELAY_OP_WRITES | RELAY_OP_RENAMES | RELAY_OP_CLOSES | RELAY_OP_SYNCS | RELAY_OP_DIRENTS | RELAY_OP_ENTRIES |  \
+	 RELAY_OP_TOUCHES)
 
 /*
  * What the fixed part holds, besides the header's nodeid, that relayd translates for a
@@ -113,23 +119,23 @@ struct relay_op {
 	  REPEAT, RELAY_OP_ATTR, RELAY_FH_IF(fuse_getattr_in, FUSE_GETATTR_FH))					\
 	X(SETATTR, setattr, IN, sizeof(struct fuse_setattr_in), FIXED, sizeof(struct fuse_attr_out), 0,		\
 	  REPEAT, RELAY_OP_ATTR | RELAY_OP_WRITES, RELAY_FH_IF(fuse_setattr_in, FATTR_FH))			\
-	X(READLINK, readlink, NONE, 0, PATH, 0, 0, REPEAT, 0, RELAY_NO_IDS)					\
-	X(SYMLINK, symlink, NAME_NAME, 0, FIXED, sizeof(struct fuse_entry_out), 0, PRESTATE, RELAY_OP_ENTRY,	\
-	  RELAY_NO_IDS)												\
+	X(READLINK, readlink, NONE, 0, PATH, 0, 0, REPEAT, RELAY_OP_TOUCHES, RELAY_NO_IDS)			\
+	X(SYMLINK, symlink, NAME_NAME, 0, FIXED, sizeof(struct fuse_entry_out), 0, PRESTATE,			\
+	  RELAY_OP_ENTRY | RELAY_OP_TOUCHES, RELAY_NO_IDS)							\
 	X(MKNOD, mknod, IN_NAME, sizeof(struct fuse_mknod_in), FIXED, sizeof(struct fuse_entry_out), 0,		\
-	  PRESTATE, RELAY_OP_ENTRY, RELAY_NO_IDS)								\
+	  PRESTATE, RELAY_OP_ENTRY | RELAY_OP_TOUCHES, RELAY_NO_IDS)						\
 	X(MKDIR, mkdir, IN_NAME, sizeof(struct fuse_mkdir_in), FIXED, sizeof(struct fuse_entry_out), 0,		\
-	  PRESTATE, RELAY_OP_ENTRY, RELAY_NO_IDS)								\
+	  PRESTATE, RELAY_OP_ENTRY | RELAY_OP_TOUCHES, RELAY_NO_IDS)						\
 	X(UNLINK, unlink, NAME, 0, FIXED, 0, 0, PRESTATE, RELAY_OP_RENAMES, RELAY_NO_IDS)			\
 	X(RMDIR, rmdir, NAME, 0, FIXED, 0, 0, PRESTATE, RELAY_OP_RENAMES, RELAY_NO_IDS)				\
 	X(RENAME, rename, IN_NAME_NAME, sizeof(struct fuse_rename_in), FIXED, 0, 0, PRESTATE,			\
 	  RELAY_OP_RENAMES, RELAY_AT(NODE, fuse_rename_in, newdir))						\
 	X(LINK, link, IN_NAME, sizeof(struct fuse_link_in), FIXED, sizeof(struct fuse_entry_out), 0,		\
-	  PRESTATE, RELAY_OP_ENTRY, RELAY_AT(NODE, fuse_link_in, oldnodeid))					\
+	  PRESTATE, RELAY_OP_ENTRY | RELAY_OP_TOUCHES, RELAY_AT(NODE, fuse_link_in, oldnodeid))			\
 	X(OPEN, open, IN, sizeof(struct fuse_open_in), FIXED, sizeof(struct fuse_open_out), 0, REPEAT,		\
 	  RELAY_OP_OPENS, RELAY_AT(OFLAGS, fuse_open_in, flags))						\
 	X(READ, read, IN, sizeof(struct fuse_read_in), SIZED, 0, offsetof(struct fuse_read_in, size),		\
-	  REPEAT, 0, RELAY_FH(fuse_read_in))									\
+	  REPEAT, RELAY_OP_TOUCHES, RELAY_FH(fuse_read_in))							\
 	X(WRITE, write, IN_DATA, sizeof(struct fuse_write_in), FIXED, sizeof(struct fuse_write_out), 0,		\
 	  REPEAT, RELAY_OP_WRITES, RELAY_FH(fuse_write_in), RELAY_AT(OFLAGS, fuse_write_in, flags))		\
 	X(STATFS, statfs, NONE, 0, FIXED, sizeof(struct fuse_statfs_out), 0, REPEAT, 0, RELAY_NO_IDS)		\
@@ -137,13 +143,13 @@ struct relay_op {
 	  RELAY_OP_UNWAITED | RELAY_OP_CLOSES, RELAY_FH(fuse_release_in))					\
 	X(FSYNC, fsync, IN, sizeof(struct fuse_fsync_in), FIXED, 0, 0, REPEAT, RELAY_OP_SYNCS,			\
 	  RELAY_FH(fuse_fsync_in))										\
-	X(SETXATTR, setxattr, IN_NAME_DATA, FUSE_COMPAT_SETXATTR_IN_SIZE, FIXED, 0, 0, PRESTATE, 0,		\
-	  RELAY_NO_IDS)												\
+	X(SETXATTR, setxattr, IN_NAME_DATA, FUSE_COMPAT_SETXATTR_IN_SIZE, FIXED, 0, 0, PRESTATE,		\
+	  RELAY_OP_TOUCHES, RELAY_NO_IDS)									\
 	X(GETXATTR, getxattr, IN_NAME, sizeof(struct fuse_getxattr_in), XATTR, 0,				\
 	  offsetof(struct fuse_getxattr_in, size), REPEAT, 0, RELAY_NO_IDS)					\
 	X(LISTXATTR, listxattr, IN, sizeof(struct fuse_getxattr_in), XATTR, 0,					\
 	  offsetof(struct fuse_getxattr_in, size), REPEAT, 0, RELAY_NO_IDS)					\
-	X(REMOVEXATTR, removexattr, NAME, 0, FIXED, 0, 0, PRESTATE, 0, RELAY_NO_IDS)				\
+	X(REMOVEXATTR, removexattr, NAME, 0, FIXED, 0, 0, PRESTATE, RELAY_OP_TOUCHES, RELAY_NO_IDS)		\
 	X(FLUSH, flush, IN, sizeof(struct fuse_flush_in), FIXED, 0, 0, REPEAT,					\
 	  RELAY_OP_FORCED | RELAY_OP_SYNCS, RELAY_FH(fuse_flush_in))						\
 	X(OPENDIR, opendir, IN, sizeof(struct fuse_open_in), FIXED, sizeof(struct fuse_open_out), 0, REPEAT,	\
@@ -163,7 +169,7 @@ struct relay_op {
 	X(ACCESS, access, IN, sizeof(struct fuse_access_in), FIXED, 0, 0, REPEAT, 0, RELAY_NO_IDS)		\
 	X(CREATE, create, IN_NAME, sizeof(struct fuse_create_in), FIXED,					\
 	  sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out), 0, PRESTATE,				\
-	  RELAY_OP_ENTRY | RELAY_OP_OPENS, RELAY_AT(OFLAGS, fuse_create_in, flags))				\
+	  RELAY_OP_ENTRY | RELAY_OP_OPENS | RELAY_OP_TOUCHES, RELAY_AT(OFLAGS, fuse_create_in, flags))		\
 	X(BMAP, bmap, IN, sizeof(struct fuse_bmap_in), FIXED, sizeof(struct fuse_bmap_out), 0, REPEAT, 0,	\
 	  RELAY_NO_IDS)												\
 	X(DESTROY, destroy, NONE, 0, FIXED, 0, 0, REPEAT, RELAY_OP_OWN | RELAY_OP_FORCED, RELAY_NO_IDS)		\
@@ -192,7 +198,7 @@ struct relay_op {
 	X(SYNCFS, syncfs, IN, sizeof(struct fuse_syncfs_in), FIXED, 0, 0, REPEAT, 0, RELAY_NO_IDS)		\
 	X(TMPFILE, tmpfile, IN_NAME, sizeof(struct fuse_create_in), FIXED,					\
 	  sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out), 0, REPEAT,				\
-	  RELAY_OP_ENTRY | RELAY_OP_OPENS, RELAY_AT(OFLAGS, fuse_create_in, flags))				\
+	  RELAY_OP_ENTRY | RELAY_OP_OPENS | RELAY_OP_TOUCHES, RELAY_AT(OFLAGS, fuse_create_in, flags))		\
 	X(STATX, statx, IN, sizeof(struct fuse_statx_in), FIXED, sizeof(struct fuse_statx_out), 0, REPEAT,	\
 	  RELAY_OP_STATX, RELAY_FH_IF(fuse_statx_in, FUSE_GETATTR_FH))						\
 	X(COPY_FILE_RANGE_64, copy_file_range_64, IN, sizeof(struct fuse_copy_file_range_in), FIXED,		\

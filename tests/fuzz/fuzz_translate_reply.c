@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "lib/translate_rig.h"
+#include "translate_parts.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -182,6 +183,20 @@ static int reply_give(const struct relay_op *op, const uint8_t *bytes, uint32_t 
 	return ret;
 }
 
+/* Relayd's own, if there is one. */
+static bool answer_give(const struct relay_op *op, bool any, bool refuse)
+{
+	struct translate_answer answer;
+
+	if (!translate_answer(&rig.translate, rig.request, rig.size, any, 1, &answer))
+		return false;
+	if (refuse)
+		translate_refused(&rig.translate, rig.request, &answer.header, &answer.payload);
+	else
+		reply_taken(op, (const uint8_t *)&answer.payload, answer.header.len - (uint32_t)sizeof(answer.header));
+	return true;
+}
+
 /* A request and its answer: the bytes are of the request's fixed part first, then of the reply. */
 static void step_request(uint8_t opcode, uint8_t of, const uint8_t *bytes, uint32_t size, bool refuse)
 {
@@ -197,6 +212,8 @@ static void step_request(uint8_t opcode, uint8_t of, const uint8_t *bytes, uint3
 		return;
 	bytes += size < op->in_size ? size : op->in_size;
 	size -= size < op->in_size ? size : op->in_size;
+	if (answer_give(op, of & 1, refuse))
+		return;
 	outcome = translate_rig_send(&rig);
 	if (outcome == TRANSLATE_READY)
 		reply_give(op, bytes, size, size == 1 ? -(int)bytes[0] : 0, refuse);
@@ -279,6 +296,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		file_close(0);
 	while (known_count)
 		node_forget(0);
+	/* Nothing is worth keeping. */
+	answers_stale_all(&rig.translate.answers);
+	translate_sweep(&rig.translate);
+	need(rig.translate.answers.kept == 0);
 	need(state_live(&rig.translate.state, STATE_HANDLES) == 0);
 	need(state_live(&rig.translate.state, STATE_DIRLOGS) == 0);
 	need(state_live(&rig.translate.state, STATE_LOCKS) == 0);

@@ -86,7 +86,7 @@ static int send_plain(struct restore_rig *rig, const struct rig_request *request
 }
 
 /* Notes the reply, as the replier does.  Returns 0 or a positive errno. */
-static int note(struct restore_rig *rig, const struct rig_request *request, const struct translate_note *noted, int err)
+static int note(struct restore_rig *rig, const struct rig_request *request, struct translate_note *noted, int err)
 {
 	struct fuse_out_header header = {.len = sizeof(header), .error = -err, .unique = 2};
 
@@ -117,7 +117,7 @@ void rig_settle(struct restore_rig *rig)
 
 int rig_serve(struct restore_rig *rig, const struct rig_request *request)
 {
-	struct translate_note noted;
+	struct translate_note noted = {0};
 	int err = rig_restore(rig, request);
 
 	if (err)
@@ -169,7 +169,7 @@ static int redo_once(struct restore_rig *rig, const struct rig_request *request,
 
 int rig_redo(struct restore_rig *rig, const struct rig_request *request, uint64_t before)
 {
-	struct translate_note noted;
+	struct translate_note noted = {0};
 	int err;
 
 	rig->lives = 0;

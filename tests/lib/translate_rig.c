@@ -11,6 +11,7 @@ int translate_rig_init(struct translate_rig *rig)
 	int err = translate_init(&rig->translate, "mount");
 
 	rig->incarnation = 0;
+	rig->note = (struct translate_note){0};
 	if (!err)
 		translate_rig_restart(rig);
 	return err;

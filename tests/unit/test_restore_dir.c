@@ -87,7 +87,7 @@ static int read_some(bool plus, uint32_t size, bool *more)
 	const struct fuse_read_in in = {.fh = fh, .offset = offset, .size = size};
 	struct fuse_out_header header = {.len = sizeof(header)};
 	const struct handle *handle;
-	struct translate_note noted;
+	struct translate_note noted = {0};
 	struct rig_request request;
 	int err;
 

@@ -293,7 +293,7 @@ Test(translate_reply, what_was_written_is_known_until_it_is_flushed)
 {
 	const struct fuse_flush_in flush = {.fh = file_fh};
 	const struct fuse_fsync_in fsync = {.fh = file_fh};
-	struct translate_note note;
+	struct translate_note note = {0};
 
 	write_some(100);
 	write_some(50);
@@ -473,7 +473,7 @@ Test(translate_reply, attributes_are_not_believed_while_they_are_being_changed)
 	const struct fuse_setattr_in set = {.valid = FATTR_SIZE, .size = 5};
 	const struct fuse_attr_out attr = {.attr = {.ino = 1, .mode = S_IFREG | 0644, .size = 5, .mtime = 9}};
 	const struct identity *identity = &nodes_get(nodes, a)->identity;
-	struct translate_note note;
+	struct translate_note note = {0};
 
 	getattr(a, 1);
 	cr_expect_eq(identity->times, IDENTITY_TIMES_REST);
