@@ -58,6 +58,8 @@ unit_tests += tests/unit/test_mountopts
 unit_tests += tests/unit/test_namegate
 unit_tests += tests/unit/test_notify
 unit_tests += tests/unit/test_opcodes
+unit_tests += tests/unit/test_readers
+tests_unit_test_readers_LDADD = $(crash_ldadd)
 unit_tests += tests/unit/test_redo
 tests_unit_test_redo_SOURCES = tests/unit/test_redo.c $(restore_test_sources)
 unit_tests += tests/unit/test_relay_mount
@@ -155,6 +157,7 @@ tests_fuzz_fuzz_state_LDADD = tests/lib/libtest.la $(fuzz_ldadd)
 # Scripts: tests/integration/X.sh.
 integration_scripts =
 integration_scripts += tests/integration/attach.sh
+integration_scripts += tests/integration/bench.sh
 integration_scripts += tests/integration/compat.sh
 integration_scripts += tests/integration/daemon.sh
 integration_scripts += tests/integration/ending.sh
@@ -428,4 +431,4 @@ fuzz:
 endif
 .PHONY: fuzz
 clean-local:
-	rm -rf tests/fuzz/found tests/backends/peers
+	rm -rf tests/fuzz/found tests/backends/peers bench-results

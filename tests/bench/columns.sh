@@ -86,7 +86,7 @@ peer()
 
 # ---- variants: --variant NAME='COLUMN ARGUMENTS', --build NAME=DIR --------------------
 
-declare -A variant_of variant_args variant_build
+declare -A variant_of=() variant_args=() variant_build=()
 
 # What COLUMN is, for one timeout: $kind, $program, $lane, and $build of relayd and fsserver.
 column_define()
@@ -109,7 +109,7 @@ column_define()
 # ---- mounts ------------------------------------------------------------------------
 
 # By "COLUMN@TIMEOUT": where it is to be seen, and the ids of its processes.
-declare -A mount_dir mount_pids mount_socket mount_top_pid
+declare -A mount_dir=() mount_pids=() mount_socket=() mount_top_pid=()
 
 column_mount()
 {

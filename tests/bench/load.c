@@ -41,6 +41,7 @@ static struct load load = {
 	.threads = 1,
 	.seconds_ns = SECOND_NS / 2,
 	.file_size = 32 << 20,
+	.small = 5000,
 };
 
 static struct worker workers[LOAD_THREADS_MAX];
@@ -225,9 +226,9 @@ static const struct work *work_find(const char *name)
 static void usage(FILE *to)
 {
 	fputs("usage: load --dir DIR --work NAME [--threads N] [--seconds S] [--pid PID]...\n"
-	      "            [--size BYTES] [--drop] [--archives DIR]\n"
+	      "            [--size BYTES] [--drop] [--archives DIR] [--files N]\n"
 	      "       load --dir DIR --work pause\n"
-	      "       load --dir DIR --prepare [--size BYTES]\n",
+	      "       load --dir DIR --prepare [--size BYTES] [--files N]\n",
 	      to);
 }
 
@@ -251,17 +252,12 @@ static double number(const char *text, double least, double most)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"archives", required_argument, NULL, 'a'},
-		{"dir", required_argument, NULL, 'd'},
-		{"drop", no_argument, NULL, 'D'},
-		{"help", no_argument, NULL, 'h'},
-		{"pid", required_argument, NULL, 'p'},
-		{"prepare", no_argument, NULL, 'P'},
-		{"seconds", required_argument, NULL, 's'},
-		{"size", required_argument, NULL, 'S'},
-		{"threads", required_argument, NULL, 't'},
-		{"work", required_argument, NULL, 'w'},
-		{0},
+		{"archives", required_argument, NULL, 'a'}, {"dir", required_argument, NULL, 'd'},
+		{"drop", no_argument, NULL, 'D'},	    {"files", required_argument, NULL, 'f'},
+		{"help", no_argument, NULL, 'h'},	    {"pid", required_argument, NULL, 'p'},
+		{"prepare", no_argument, NULL, 'P'},	    {"seconds", required_argument, NULL, 's'},
+		{"size", required_argument, NULL, 'S'},	    {"threads", required_argument, NULL, 't'},
+		{"work", required_argument, NULL, 'w'},	    {0},
 	};
 	const char *name = NULL;
 	bool prepare = false;
@@ -277,6 +273,9 @@ int main(int argc, char **argv)
 			break;
 		case 'D':
 			load.drop = true;
+			break;
+		case 'f':
+			load.small = (unsigned int)number(optarg, 1, 1000000);
 			break;
 		case 'h':
 			usage(stdout);

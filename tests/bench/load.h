@@ -15,7 +15,6 @@
 
 /* What is in a directory that --prepare made, and what is asked of it. */
 #define LOAD_MANY 10000
-#define LOAD_SMALL 5000
 #define LOAD_BLOCK 4096
 #define LOAD_CHUNK (1 << 20)
 
@@ -25,6 +24,7 @@ struct load {
 	unsigned int threads;
 	uint64_t seconds_ns; /* how long is measured */
 	uint64_t file_size;  /* of each data file */
+	unsigned int small;  /* files of untar */
 	bool drop;	     /* what was read leaves the page cache before it is read again */
 };
 

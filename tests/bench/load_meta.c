@@ -130,7 +130,8 @@ static int readdir_step(struct worker *worker)
 	/* Not all filesystems list . and .. */
 	if (worker->turns == LOAD_MANY || worker->turns == LOAD_MANY + 2)
 		return 0;
-	fprintf(stderr, "load: %s: %llu entries listed of %d\n", worker->path, (unsigned long long)worker->turns, LOAD_MANY);
+	fprintf(stderr, "load: %s: %llu entries listed of %d\n", worker->path, (unsigned long long)worker->turns,
+		LOAD_MANY);
 	return -EIO;
 }
 

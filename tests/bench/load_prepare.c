@@ -60,7 +60,7 @@ static int make_small(const struct load *load)
 	char name[64];
 	int error = make_dir(load, "small");
 
-	for (unsigned int i = 0; error == 0 && i < LOAD_SMALL; i++) {
+	for (unsigned int i = 0; error == 0 && i < load->small; i++) {
 		if (i % SMALL_PER_DIR == 0)
 			error = make_dir(load, NAMED(name, "small/d%u", i / SMALL_PER_DIR));
 		if (error == 0)

@@ -1,8 +1,8 @@
 /*
  * The untar of small files: each thread is one tar(1), and the files are divided among
- * them.  --archives has THREADS-NUMBER.tar for each; LOAD_SMALL files in all of those
- * of one number of threads.  What was unpacked is removed through the mount again,
- * after the clock was read.
+ * them.  --archives has THREADS-NUMBER.tar for each; --files in all of those of
+ * one number of threads.  What was unpacked is removed through the mount again, after
+ * the clock was read.
  */
 #include <errno.h>
 #include <spawn.h>
@@ -61,7 +61,7 @@ static int untar_step(struct worker *worker)
 	if (error)
 		return error;
 	/* The first ones have one more where it does not divide. */
-	return (int)(LOAD_SMALL / load->threads + (worker->number < LOAD_SMALL % load->threads));
+	return (int)(load->small / load->threads + (worker->number < load->small % load->threads));
 }
 
 static void untar_end(struct worker *worker)
