@@ -159,9 +159,13 @@ struct relay_ops {
  * These replies go nowhere and their changes of the state are undone: the requests
  * are the next incarnation's.
  *
+ * On a mount of the direct lane the threads read /dev/fuse.  To get them out of read() one
+ * signal that has its default action is taken until the call returns: SIGURG, or else a
+ * real-time one.  interrupt() and notify_reply() may then be called on the calling thread.
+ *
  * Returns 0 when the channel was closed, or a negative errno: -ENOTSOCK or
- * -EPROTO for a descriptor that is no channel of this version, or the error of
- * init() or thread_start().
+ * -EPROTO for a descriptor that is no channel of this version, -EBUSY if there is no such
+ * signal, the error of read() from /dev/fuse, or that of init() or thread_start().
  */
 int relay_serve(int fd, const struct relay_ops *ops, unsigned threads, void *userdata);
 
@@ -184,8 +188,8 @@ const struct fuse_in_header *relay_req_header(const struct relay_req *req);
 uint64_t relay_req_nodeid(const struct relay_req *req);
 
 /*
- * The request's identity: the same in each incarnation that it is given to, and
- * no other request's on this mount, ever.
+ * The request's identity, which is the kernel's number of it: the same in each incarnation
+ * that it is given to, and no other request's on this mount, ever.
  */
 uint64_t relay_req_unique(const struct relay_req *req);
 
