@@ -129,14 +129,20 @@ is_mounted()
 
 relayd_start()
 {
-	local backend=(--backend "$fsserver --source $store") option
+	local backend=(--backend "$fsserver --source $store") lane=() option
 
+	case ${RELAY_TEST_LANE:-direct} in
+		direct) ;;
+		socket) lane=(--lane=socket) ;;
+		no-resend) lane=(--resend=off) ;;
+		*) fail "RELAY_TEST_LANE: direct, socket or no-resend" ;;
+	esac
 	for option; do
 		case $option in
 			--backend | --backend=*) backend=() ;;
 		esac
 	done
-	relayd --foreground --mount "$mnt" --name "$test_name" "${backend[@]}" "$@" </dev/null >>"$tmp/relayd.log" 2>&1 &
+	relayd --foreground --mount "$mnt" --name "$test_name" "${backend[@]}" "${lane[@]}" "$@" </dev/null >>"$tmp/relayd.log" 2>&1 &
 	relayd_pid=$!
 	wait_for 30 relayd_listens
 	relayd_wait SERVING

@@ -387,6 +387,13 @@ compat: all $(helper_programs)
 	@$(AM_TESTS_ENVIRONMENT) bash $(top_srcdir)/tests/integration/compat.sh --seconds $(COMPAT_SECONDS) $(COMPAT)
 .PHONY: compat
 
+# The kill matrix, all of it in each lane.
+matrix: all fs/fsserver/fsserver-crash$(EXEEXT) tests/integration/matrix$(EXEEXT)
+	@for lane in direct no-resend socket; do \
+		$(AM_TESTS_ENVIRONMENT) tests/integration/matrix --lane $$lane || exit 1; \
+	done
+.PHONY: matrix
+
 # The kill matrix of filesystems of others, all of it.
 matrix-foreign: all tests/integration/matrix_foreign$(EXEEXT) $(check_LTLIBRARIES)
 	@$(AM_TESTS_ENVIRONMENT) tests/integration/matrix_foreign --full

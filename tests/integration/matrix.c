@@ -9,7 +9,8 @@
  * and waits for the mount to serve again in the incarnation that so many deaths
  * lead to: neither one more nor one less.
  *
- * The columns: the five points; then two deaths on one request, at the same point
+ * The columns: the six points (the first of them, that a backend has read a request by
+ * itself, is in the direct lane only); then two deaths on one request, at the same point
  * or at two; then one whose successor dies while it takes its place; then deaths
  * within what some requests have more of: leaving a descriptor with relayd, and
  * rolling state back.  Points that an opcode does not have are shown as '-' and are
@@ -18,8 +19,11 @@
  * The backend reads and writes by itself: what the kernel would do without it can have no
  * cell.
  *
- *	matrix [--only TEXT] [--fast]	scenarios whose name has TEXT; the five points only
+ *	matrix [--only TEXT] [--fast] [--lane LANE]
  *	matrix --passthrough [--only TEXT]	what the kernel still asks of open files then
+ *
+ * Scenarios whose name has TEXT; the six points only; in the lane direct, socket or
+ * no-resend ($RELAY_TEST_LANE).  Without a lane each scenario runs in one of them.
  */
 #include "matrix.h"
 
@@ -35,11 +39,13 @@
 #include "../lib/check.h"
 
 const struct matrix_column matrix_columns[] = {
+	{"read", {"read"}},
 	{"received", {"received"}},
 	{"prerecorded", {"prerecorded"}},
 	{"applied", {"applied"}},
 	{"stored", {"stored"}},
 	{"sent", {"sent"}},
+	{"read, applied", {"read", "applied"}},
 	{"received twice", {"received", "received"}},
 	{"prerecorded twice", {"prerecorded", "prerecorded"}},
 	{"applied twice", {"applied", "applied"}},
@@ -61,6 +67,8 @@ const struct matrix_column matrix_columns[] = {
 static unsigned columns = COLUMNS - COLUMNS_PASSTHROUGH;
 static bool passthrough;
 static unsigned cell_number;
+static unsigned share, share_of = 1; /* which of the scenarios are to be run */
+static unsigned scenario_number;
 
 static struct relayd relayd;
 static char reference_dir[128];
@@ -92,6 +100,15 @@ static bool is_optional(const struct matrix_column *column)
 	return false;
 }
 
+/* Only a backend that reads by itself dies between that and all else. */
+static bool is_unread(const struct matrix_scenario *scenario, const struct matrix_column *column)
+{
+	const char *lane = getenv("RELAY_TEST_LANE");
+
+	return strcmp(column->points[0], "read") == 0 &&
+	       (strcmp(scenario->opcode, "INIT") == 0 || (lane && strcmp(lane, "socket") == 0));
+}
+
 /*
  * A cell whose deaths did not come: fine if the request has no such point.  INIT is
  * answered without a slot; what is refused right away has no pre-state.
@@ -101,7 +118,7 @@ static void cell_unreached(const struct matrix_scenario *scenario, const struct 
 	bool init = strcmp(scenario->opcode, "INIT") == 0 && strcmp(column->label, "received") != 0 &&
 		    strcmp(column->label, "applied") != 0 && strcmp(column->label, "sent") != 0;
 
-	matrix_cell(false, init || is_optional(column) || (scenario->refused && strstr(column->label, "prerecorded")),
+	matrix_cell(false, init || is_optional(column) || is_unread(scenario, column) || (scenario->refused && strstr(column->label, "prerecorded")),
 		    "the backend did not die at this point");
 }
 
@@ -197,29 +214,31 @@ static void list_run(const struct matrix_scenario *list, const char *only)
 			continue;
 		if (scenario->end && check_fuse_minor() >= scenario->end)
 			continue;
-		if (check_fuse_has(scenario->first, name))
+		if (check_fuse_has(scenario->first, name) && scenario_number++ % share_of == share)
 			scenario_run(scenario);
 	}
 }
 
-int main(int argc, char **argv)
+static void scenarios_run(const char *only)
+{
+	scenario_number = 0;
+	list_run(matrix_names, only);
+	list_run(matrix_data, only);
+	list_run(matrix_meta, only);
+	list_run(matrix_locks, only);
+	if (share == 0 && !passthrough)
+		matrix_raw_run(only, columns);
+}
+
+/* One mount in the lane, and the share of the scenarios that is to be run there. */
+static void lane_run(const char *lane, const char *only)
 {
 	const char *const extra[] = {"-o", "allow_other,suid,dev", NULL};
-	const char *only = NULL;
 	char backend[PATH_MAX + 128];
 	char plan_path[128];
-	char uncovered[512];
-	bool all_passed;
 
-	for (int i = 1; i < argc; i++)
-		if (strcmp(argv[i], "--fast") == 0)
-			columns = 5;
-		else if (strcmp(argv[i], "--passthrough") == 0)
-			passthrough = true, columns = COLUMNS;
-		else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
-			only = argv[++i];
-	check_requires_fuse();
-	umask(022);
+	if (lane)
+		setenv("RELAY_TEST_LANE", lane, 1);
 	relayd_init(&relayd);
 	snprintf(reference_dir, sizeof(reference_dir), "%s/reference", relayd.dir);
 	snprintf(plan_path, sizeof(plan_path), "%s/plan", relayd.dir);
@@ -234,19 +253,53 @@ int main(int argc, char **argv)
 		relayd_log_show(&relayd);
 		check_abort("the mount does not serve");
 	}
+	if (lane)
+		printf("lane %s\n", lane);
+	scenarios_run(only);
+	check(relayd_stop(&relayd), "relayd ends in order and leaves nothing behind");
+	close(plan_fd);
+}
 
+/* Half of the scenarios in the lane that is usual, and a quarter in each of the others. */
+static void lanes_run(void)
+{
+	static const char *const lanes[] = {"direct", "socket", "direct", "no-resend"};
+
+	share_of = sizeof(lanes) / sizeof(lanes[0]);
+	for (share = 0; share < share_of; share++)
+		lane_run(lanes[share], NULL);
+}
+
+int main(int argc, char **argv)
+{
+	const char *only = NULL;
+	const char *lane = getenv("RELAY_TEST_LANE");
+	char uncovered[512];
+	bool all_passed;
+
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], "--fast") == 0)
+			columns = 6;
+		else if (strcmp(argv[i], "--passthrough") == 0)
+			passthrough = true, columns = COLUMNS;
+		else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
+			only = argv[++i];
+		else if (strcmp(argv[i], "--lane") == 0 && i + 1 < argc)
+			lane = argv[++i];
+		else
+			check_abort("%s: no such option", argv[i]);
+	check_requires_fuse();
+	umask(022);
 	matrix_table_begin(matrix_columns, columns);
-	list_run(matrix_names, only);
-	list_run(matrix_data, only);
-	list_run(matrix_meta, only);
-	list_run(matrix_locks, only);
-	if (!passthrough)
-		matrix_raw_run(only, columns);
+	if (only || lane || passthrough)
+		lane_run(lane ? lane : "direct", only);
+	else
+		lanes_run();
 	all_passed = matrix_table_end();
 	matrix_uncovered(uncovered, sizeof(uncovered));
-	check(only || passthrough || !uncovered[0], "every opcode with a reply is there%s%s", *uncovered && !only ? ", but not" : "",
-	      only ? "" : uncovered);
+	if (only || passthrough)
+		*uncovered = '\0';
+	check(!uncovered[0], "every opcode with a reply is there%s%s", *uncovered ? ", but not" : "", uncovered);
 	check(all_passed, "each death leaves what the application would have seen without it");
-	check(relayd_stop(&relayd), "relayd ends in order and leaves nothing behind");
 	return check_end();
 }

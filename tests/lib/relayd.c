@@ -99,6 +99,19 @@ void relayd_init(struct relayd *r)
 	all = r;
 }
 
+/* What $RELAY_TEST_LANE says: another lane than relayd takes by itself. */
+static unsigned lane_add(const char **argv)
+{
+	const char *lane = getenv("RELAY_TEST_LANE");
+
+	if (!lane || !*lane || strcmp(lane, "direct") == 0)
+		return 0;
+	if (strcmp(lane, "socket") != 0 && strcmp(lane, "no-resend") != 0)
+		check_abort("RELAY_TEST_LANE: direct, socket or no-resend, not %s", lane);
+	argv[0] = strcmp(lane, "socket") == 0 ? "--lane=socket" : "--resend=off";
+	return 1;
+}
+
 void relayd_spawn(struct relayd *r, const char *backend, const char *const *extra)
 {
 	const char *argv[32];
@@ -115,6 +128,7 @@ void relayd_spawn(struct relayd *r, const char *backend, const char *const *extr
 		argv[argc++] = r->mnt;
 		argv[argc++] = "--backend";
 		argv[argc++] = backend;
+		argc += lane_add(argv + argc);
 	}
 	while (extra && *extra)
 		argv[argc++] = *extra++;
