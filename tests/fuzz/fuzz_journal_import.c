@@ -104,7 +104,8 @@ static void slot_fill(uint32_t slot, uint8_t state, uint8_t fit, const uint8_t *
 	s->reply_size = fit & FIT_STORED ? (uint32_t)sizeof(reply) : header.len;
 	s->channel_unique = 0;
 	atomic_store(&s->state, fit & FIT_STATE ? state % (RELAY_SLOT_APPLIED + 1) : state);
-	if (fit & FIT_RESENT && size >= sizeof(header)) {
+	/* Whatever else a kernel may send: its numbers are even. */
+	if (fit & FIT_RESENT && size >= sizeof(header) && header.unique && !(header.unique & 1)) {
 		uint8_t again[256 * 8];
 
 		memcpy(again, request, size);
