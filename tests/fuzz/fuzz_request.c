@@ -1,19 +1,24 @@
 /*
- * Requests as they come over the channel: the parser that relayd and librelay
- * share, and what librelay does with a packet from there to its handler.
+ * Requests as they come over the channel, and from /dev/fuse: the parser that relayd and
+ * librelay share, and what librelay does with a packet from there to its handler.
  *
- * The packet's unique is replaced by the slot's, or nothing would come further than
- * that check; its first byte tells what the slot was like.
+ * On the channel the packet's unique is replaced by the slot's, or nothing would come
+ * further than that check; its first byte tells what the slot was like, and whether the
+ * request is in the packet or given in its slot.
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "internal.h"
+#include "slots.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define LARGE 1u
 #define SMALL 1u
+#define SMALL_ROOM 256u
 
 static struct relay_session session = {
 	.fd = -1, /* what is sent goes nowhere */
@@ -23,6 +28,7 @@ static struct relay_session session = {
 	.changed = PTHREAD_COND_INITIALIZER,
 	.phase = RELAY_PHASE_SERVING,
 };
+static int kernel; /* the other end of session.device */
 static uint64_t state[64];
 static volatile size_t sum; /* so that what is read is read */
 
@@ -141,16 +147,32 @@ static const struct relay_ops ops = {
 static void session_make(void)
 {
 	uint64_t size = relay_journal_size(LARGE, SMALL);
+	int pair[2];
 
 	session.ops = &ops;
 	session.journal = (struct relay_journal_map){.size = size, .large = LARGE, .small = SMALL};
 	session.journal.journal = aligned_alloc(4096, size);
 	session.interrupted = calloc(LARGE + SMALL, sizeof(*session.interrupted));
-	if (!session.journal.journal || !session.interrupted)
+	session.touched = calloc(LARGE, sizeof(*session.touched));
+	if (!session.journal.journal || !session.interrupted || !session.touched)
 		abort();
 	memset(session.journal.journal, 0, size);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		abort();
+	kernel = pair[0];
+	session.device = pair[1];
 	session.state = (uint8_t *)state;
 	session.state_size = sizeof(state);
+}
+
+/* Nobody holds the lock any more, and nothing is detached. */
+static void expect_idle(void)
+{
+	if (pthread_mutex_trylock(&session.state_lock))
+		abort();
+	pthread_mutex_unlock(&session.state_lock);
+	if (session.detached)
+		abort();
 }
 
 static void serve(uint8_t *packet, size_t size, uint8_t how)
@@ -164,13 +186,44 @@ static void serve(uint8_t *packet, size_t size, uint8_t how)
 	slot->undo_count = RELAY_UNDO_WORD(how >> 4, 0);
 	if (size >= sizeof(*header))
 		header->unique = slot->channel_unique;
-	relay_internal_serve_packet(&thread, packet, size, how & 4);
-	/* Whatever it was, nobody holds the lock any more, and a slot is left as somebody's. */
-	if (pthread_mutex_trylock(&session.state_lock))
+	if (how & 8) {
+		uint32_t room = how & 1 ? SMALL_ROOM : RELAY_PACKET_MAX;
+
+		memcpy(relay_slot_request(&session.journal, how & 1), packet, size < room ? size : room);
+		slot->request_size = (uint32_t)size;
+		relay_internal_serve_given(&thread, slot->channel_unique);
+	} else {
+		relay_internal_serve_packet(&thread, packet, size, how & 4);
+	}
+	expect_idle();
+	if (slot->state > RELAY_SLOT_APPLIED)
 		abort();
-	pthread_mutex_unlock(&session.state_lock);
-	if (slot->state > RELAY_SLOT_APPLIED || session.detached)
+}
+
+/* As one that the kernel has sent, which sends no less than a header. */
+static void serve_direct(const uint8_t *packet, size_t size)
+{
+	static struct relay_thread thread = {.session = &session, .slot = RELAY_NO_SLOT};
+	static uint8_t answer[RELAY_PACKET_MAX];
+
+	if (size < sizeof(struct fuse_in_header))
+		return;
+	for (uint32_t i = 0; i < LARGE + SMALL; i++)
+		relay_slot_free(&session.journal, i);
+	if (send(kernel, packet, size, MSG_NOSIGNAL) != (ssize_t)size)
 		abort();
+	session.threads = &thread;
+	relay_internal_direct_serve(&thread);
+	relay_internal_direct_stop(&thread);
+	expect_idle();
+	while (recv(kernel, answer, sizeof(answer), MSG_DONTWAIT) > 0)
+		touch(answer, sizeof(struct fuse_out_header));
+	/* What was answered leaves nothing. */
+	for (uint32_t i = 0; i < LARGE + SMALL; i++) {
+		if (relay_slot_at(&session.journal, i)->state != RELAY_SLOT_FREE ||
+		    relay_slot_request(&session.journal, i)->unique != 0)
+			abort();
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -193,6 +246,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		touch(args.data, args.data_size);
 	}
 	serve(packet, size - 1, data[0]);
+	serve_direct(data + 1, size - 1);
 	free(packet);
 	return 0;
 }
