@@ -124,9 +124,9 @@ ssize_t relay_internal_device_read(struct relay_thread *thread, void *buffer, si
 		atomic_store_explicit(&thread->in_device, false, memory_order_relaxed);
 		return -ECANCELED;
 	}
-	/* Sequentially consistent, as the look at `hold` is: see relay_internal_device_kick(). */
+	/* Sequentially consistent, as the look at `turn` is: see relay_internal_device_kick(). */
 	atomic_store(&thread->in_device, true);
-	if (!relay_internal_readers_hold(thread->session))
+	if (!relay_internal_readers_called(thread))
 		n = read_or_wait(thread->session->device, buffer, size);
 	atomic_store_explicit(&thread->in_device, false, memory_order_release);
 	return n;

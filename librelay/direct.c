@@ -69,7 +69,9 @@ int relay_internal_direct_init(struct relay_session *session, int device)
 	int err;
 
 	session->device = device;
-	err = relay_internal_readers_init(session);
+	err = relay_internal_pairing_init(&session->pairing);
+	if (relay_internal_readers_init(session))
+		err = -ENOMEM;
 	if (err)
 		return err;
 	session->touched = calloc(session->journal.large, sizeof(*session->touched));
@@ -85,6 +87,7 @@ int relay_internal_direct_init(struct relay_session *session, int device)
 void relay_internal_direct_deinit(struct relay_session *session)
 {
 	relay_internal_device_deinit(session);
+	relay_internal_pairing_deinit(&session->pairing);
 	relay_internal_readers_deinit(session);
 	free(session->touched);
 	close(session->device);
@@ -161,7 +164,7 @@ static bool slot_claim(struct relay_thread *thread)
 			uint32_t ticket = relay_slots_ticket(&session->journal);
 
 			thread->slot = slot_search_large(thread);
-			if (thread->slot != RELAY_NO_SLOT || relay_internal_readers_hold(session))
+			if (thread->slot != RELAY_NO_SLOT || relay_internal_readers_called(thread))
 				break;
 			relay_slots_wait(&session->journal, ticket);
 		}
@@ -380,7 +383,9 @@ void relay_internal_direct_serve(struct relay_thread *thread)
 	if (n == -ECANCELED && header_unique(header) && header->len <= RELAY_PACKET_MAX)
 		n = header->len;
 	if (n >= (ssize_t)sizeof(*header)) {
+		relay_internal_pairing_read(thread, header);
 		request_take(thread, header, (uint32_t)n);
+		relay_internal_pairing_replied(thread);
 		return;
 	}
 	/* What could not be copied whole was given up by the kernel. */

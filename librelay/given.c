@@ -46,7 +46,10 @@ void relay_internal_given_receive(struct relay_session *session)
 	}
 	header = (struct fuse_in_header *)((uint8_t *)buffer + RELAY_PACKET_AT);
 	while (!relay_internal_session_ended(session)) {
-		ssize_t n = relay_internal_channel_receive(session, header, RELAY_PACKET_MAX, NULL, NULL);
+		ssize_t n;
+
+		relay_internal_pairing_watch(session);
+		n = relay_internal_channel_receive(session, header, RELAY_PACKET_MAX, NULL, NULL);
 
 		if (n == -EMSGSIZE)
 			relay_internal_answer_outside(session, header->unique, EIO);

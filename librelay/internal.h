@@ -22,6 +22,7 @@
 #define RELAY_INTERNAL_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -74,6 +75,33 @@ struct relay_req {
 	struct relay_req **link;
 };
 
+/* What a thread sees of its clients, and what was done about it (pairing.c).  Its own, but for what says otherwise. */
+struct relay_pace {
+	uint64_t began;	  /* when the window did, ns */
+	uint64_t read_at; /* the request in its handler */
+	uint64_t replied_at;
+	uint64_t waited;	/* in the window, ns: from replies to the next requests, where that was short */
+	uint64_t waited_before; /* on the average, in the window before the trial */
+	uint32_t client;	/* the thread that the last request came from; 0: not known */
+	uint16_t requests, same, queued, soon; /* in the window: see window_judge() */
+	uint16_t streak;
+	bool follow;		   /* where the client runs is to be looked up */
+	struct relay_thread *heir; /* gets the turn after this reply */
+	_Atomic uint32_t replies;  /* the heir's are looked at by who has the turn before */
+	bool pinned;		   /* with readers->lock held, or by the thread itself while it runs */
+	cpu_set_t cpus;		   /* where it may run when it is not pinned */
+};
+
+/* One client and one thread that serves it (pairing.c). */
+struct relay_pairing {
+	int timer;		     /* a timerfd; -1: not had */
+	_Atomic uint64_t busy_since; /* of the thread whose turn it is: 0 while it waits for a request */
+	_Atomic bool guarded;	     /* the timer is running */
+	_Atomic uint64_t not_before; /* no trial */
+	_Atomic uint64_t backoff;    /* how long the next failure puts trials off, ns */
+	_Atomic bool trial;	     /* the window is the first one after a turn was passed */
+};
+
 struct relay_thread {
 	struct relay_session *session;
 	pthread_t id;
@@ -82,23 +110,28 @@ struct relay_thread {
 	struct relay_req req;
 
 	/* Direct lane. */
-	uint32_t slot;		 /* its own, in READING between requests; or RELAY_NO_SLOT */
-	bool reader;		 /* may read; changed with readers->lock held */
-	_Atomic bool in_device;	 /* within device_read(): to be got out by a signal (device.c) */
+	uint32_t slot; /* its own, in READING between requests; or RELAY_NO_SLOT */
+	bool reader;   /* has or wants a slot to read into; changed with readers->lock held */
+	struct relay_pace pace;
+	_Atomic bool in_device; /* within device_read(): to be got out by a signal (device.c) */
 	sigjmp_buf out_of_device;
 };
+
+/* Whose turn it is to read, other than one thread's (its place in session->threads). */
+#define RELAY_TURN_ALL UINT32_MAX
+#define RELAY_TURN_NONE (UINT32_MAX - 1)
 
 /* Who reads, and what is given (readers.c). */
 struct relay_readers {
 	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	_Atomic bool hold; /* no thread is to begin a read(), and who is in one is to leave it */
-	bool go;	   /* relayd has said so */
-	bool pausing;	   /* PAUSED is owed */
-	bool gone;	   /* the mount has ended: nothing is to be read any more */
-	bool ended;	   /* the session */
-	unsigned count;	   /* threads whose `reader` is set */
-	uint64_t *given;   /* a ring of as many as there are slots: uniques on the channel */
+	struct relay_waiter *waiters; /* threads that have nothing to do, the last one first */
+	_Atomic uint32_t turn;	      /* who else is in read() is to leave it; changed with `lock` held */
+	bool go;		      /* relayd has said so */
+	bool pausing;		      /* PAUSED is owed */
+	bool gone;		      /* the mount has ended: nothing is to be read any more */
+	bool ended;		      /* the session */
+	unsigned count;		      /* threads whose `reader` is set */
+	uint64_t *given;	      /* a ring of as many as there are slots: uniques on the channel */
 	uint32_t given_first, given_count;
 };
 
@@ -129,6 +162,7 @@ struct relay_session {
 	int device; /* /dev/fuse, owned; -1: the socket lane */
 	int kick;   /* the signal that gets threads out of reading it; 0: not had */
 	struct relay_readers readers;
+	struct relay_pairing pairing;
 	_Atomic bool *touched; /* by slot: the pages of its request buffer are mapped */
 
 	pthread_mutex_t state_lock;
@@ -239,11 +273,29 @@ void relay_internal_readers_deinit(struct relay_session *session);
  */
 enum relay_next relay_internal_readers_next(struct relay_thread *thread, uint64_t *given);
 
-/* A thread is to return to relay_internal_readers_next(), whatever it waits for. */
-static inline bool relay_internal_readers_hold(const struct relay_session *session)
+static inline bool relay_internal_readers_paired(const struct relay_thread *thread)
 {
-	return atomic_load(&session->readers.hold);
+	const struct relay_session *session = thread->session;
+
+	return atomic_load(&session->readers.turn) == (uint32_t)(thread - session->threads);
 }
+
+/* The thread is to return to relay_internal_readers_next(), whatever it waits for. */
+static inline bool relay_internal_readers_called(const struct relay_thread *thread)
+{
+	return atomic_load(&thread->session->readers.turn) != RELAY_TURN_ALL && !relay_internal_readers_paired(thread);
+}
+
+/* All may read: from now on only `thread` does.  Returns false if not all may. */
+bool relay_internal_readers_join(struct relay_thread *thread);
+/* `from` is the one who reads: from now on all do. */
+void relay_internal_readers_leave(struct relay_thread *from);
+/* The same, whoever it is, if it has been in a handler since `since`. */
+void relay_internal_readers_part(struct relay_session *session, uint64_t since);
+/* `thread` is the one who reads: pins another one to the processor, who may get its turn.  NULL: there is none. */
+struct relay_thread *relay_internal_readers_heir(struct relay_thread *thread, unsigned cpu);
+/* Gives it its turn, if `thread` still has that.  Returns whether it had. */
+bool relay_internal_readers_pass(struct relay_thread *thread, struct relay_thread *heir);
 
 /* Hands a request to the serving threads.  False: there are more than slots. */
 bool relay_internal_readers_give(struct relay_session *session, uint64_t unique);
@@ -253,6 +305,36 @@ void relay_internal_readers_pause(struct relay_session *session);
 void relay_internal_readers_gone(struct relay_session *session);
 /* The session has: each thread is sent home from relay_internal_readers_next(). */
 void relay_internal_readers_end(struct relay_session *session);
+
+/* ---- pairing.c --------------------------------------------------------- */
+
+/* Returns 0 or a negative errno; deinit may follow in either case. */
+int relay_internal_pairing_init(struct relay_pairing *pairing);
+void relay_internal_pairing_deinit(struct relay_pairing *pairing);
+
+/* A thread has read a request; it has replied, or left it to others to reply. */
+void relay_internal_pairing_read(struct relay_thread *thread, const struct fuse_in_header *header);
+void relay_internal_pairing_replied(struct relay_thread *thread);
+
+/* What is known of the client goes with the turn; readers->lock is held, and heir waits. */
+void relay_internal_pairing_inherit(struct relay_thread *heir, const struct relay_thread *from);
+
+/* The thread may run where it could before it was pinned, if it was. */
+void relay_internal_pairing_release(struct relay_thread *thread);
+
+/* Waits until the channel has something, and looks meanwhile whether a paired thread is long in a handler. */
+void relay_internal_pairing_watch(struct relay_session *session);
+
+/* What a window of requests says. */
+enum relay_pairing_advice {
+	RELAY_PAIRING_KEEP,   /* nothing is to be changed */
+	RELAY_PAIRING_JOIN,   /* one client, one request at a time: one thread is enough */
+	RELAY_PAIRING_FOLLOW, /* the client seems to run on another processor */
+	RELAY_PAIRING_LEAVE,  /* not one client any more, or nothing was gained */
+};
+
+enum relay_pairing_advice relay_internal_pairing_judge(struct relay_pairing *pairing, struct relay_pace *pace,
+						       bool paired, uint64_t now);
 
 /* ---- device.c ---------------------------------------------------------- */
 
@@ -271,8 +353,8 @@ void relay_internal_device_thread(struct relay_thread *thread);
 ssize_t relay_internal_device_read(struct relay_thread *thread, void *buffer, size_t size);
 
 /*
- * Gets a thread out of device_read(), now or as soon as it comes there, if readers->hold is
- * set before.  The thread must not end meanwhile: readers->lock is held.
+ * Gets a thread out of device_read(), now or as soon as it comes there, if it is called by
+ * readers->turn before.  The thread must not end meanwhile: readers->lock is held.
  */
 void relay_internal_device_kick(struct relay_thread *thread);
 

@@ -26,6 +26,7 @@ librelay_sources = \
 	librelay/opcodes.c \
 	librelay/opened.c \
 	librelay/opened.h \
+	librelay/pairing.c \
 	librelay/readers.c \
 	librelay/reply.c \
 	librelay/request.c \
