@@ -178,6 +178,7 @@ integration_scripts += tests/integration/ways.sh
 
 # Programs: tests/integration/X.c.
 integration_programs =
+integration_programs += tests/integration/answers
 integration_programs += tests/integration/badinput
 tests_integration_badinput_SOURCES = \
 	tests/integration/badinput.c \
