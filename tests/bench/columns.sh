@@ -19,8 +19,8 @@ mount_options=allow_other,default_permissions,suid,dev
 
 column_dir() { kind=dir program=; }
 
-# With threads, each of which has a clone of /dev/fuse: its fastest, docs/performance.md
-# has the others.  It is without extended attributes and locks, as it is by default: with
+# With threads, each of which has a clone of /dev/fuse: its fastest, README.md has the
+# others.  It is without extended attributes and locks, as it is by default: with
 # them each write would be two requests.
 column_libfuse()
 {
