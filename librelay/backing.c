@@ -1,7 +1,8 @@
 /*
  * Files that the kernel reads and writes by itself: FUSE passthrough.
  *
- * relayd registers them and keeps the ids, over all incarnations.  It is asked on a socket of
+ * In the direct lane a backend that may do so registers them by itself (backing_table.c).
+ * Otherwise relayd does, and keeps the ids, over all incarnations.  It is asked on a socket of
  * the question's own, so that a thread that waits for the answer needs no other thread to
  * take it out of the channel.
  *
@@ -69,8 +70,18 @@ int32_t relay_backing_id(uint64_t backing)
 
 int relay_back(struct relay_session *session, int fd, uint64_t *backing)
 {
-	int id = session->passthrough ? back_ask(session, fd) : -EOPNOTSUPP;
+	int id;
 
+	if (!session->passthrough)
+		return -EOPNOTSUPP;
+	if (session->backings && !atomic_load_explicit(&session->back_denied, memory_order_relaxed)) {
+		int err = relay_internal_backing_table_add(session, fd, backing);
+
+		if (err != -EPERM)
+			return err;
+		atomic_store(&session->back_denied, true);
+	}
+	id = back_ask(session, fd);
 	if (id < 0)
 		return id;
 	*backing = (uint64_t)id;
@@ -83,6 +94,12 @@ int relay_unback(struct relay_session *session, uint64_t backing)
 
 	if (body.id <= 0)
 		return -EINVAL;
+	if (backing >> 32) {
+		int err = relay_internal_backing_table_drop(session, backing);
+
+		if (err != -EPERM)
+			return err;
+	}
 	return relay_internal_channel_notify(session, RELAY_NOTIFY_UNBACK, &body, sizeof(body), NULL, 0, NULL, 0);
 }
 
@@ -106,6 +123,7 @@ void relay_internal_backed_free(struct relay_session *session)
 
 void relay_backings(struct relay_session *session, void (*each)(uint64_t backing, void *arg), void *arg)
 {
+	relay_internal_backing_table_each(session, each, arg);
 	for (uint32_t i = 0; i < session->backed_count; i++)
 		each((uint64_t)session->backed[i], arg);
 }

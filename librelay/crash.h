@@ -10,8 +10,9 @@
  *   stored       APPLIED is published; of a BATCH_FORGET also each item's commit
  *   sent         the reply was sent
  *   kept         a descriptor was left with relayd ("KEEP kept")
- *   asked        relayd was asked to register a file ("BACK asked")
- *   backed       it has answered, and nobody has written the id down ("BACK backed")
+ *   asked        relayd, or the kernel, was (is to be) asked to register a file ("BACK asked")
+ *   registered   the kernel has registered it without relayd, and the id is nowhere ("BACK registered")
+ *   backed       the id is in a table, and in nobody's state ("BACK backed")
  *   rollback     one word of the state was given back, others may not be (of the
  *                restart: "INIT rollback"; else the request is aborting)
  *

@@ -216,7 +216,8 @@ int relay_internal_handshake(struct relay_session *session)
 		calloc((size_t)session->journal.large + session->journal.small, sizeof(*session->interrupted));
 	if (!session->interrupted)
 		return -ENOMEM;
-	return relay_internal_state_restore(session);
+	err = relay_internal_backing_table_restore(session);
+	return err ? err : relay_internal_state_restore(session);
 }
 
 int relay_internal_negotiate(struct relay_session *session, struct fuse_init_out *out)
@@ -252,6 +253,11 @@ int relay_internal_negotiate(struct relay_session *session, struct fuse_init_out
 	out->map_alignment = 0;
 	memset(out->unused, 0, sizeof(out->unused));
 	out->RELAY_STACK_DEPTH = depth;
+	if (session->passthrough) {
+		err = relay_internal_backing_table_new(session);
+		if (err)
+			return err;
+	}
 	RELAY_CRASH_POINT("INIT", "applied");
 	return 0;
 }

@@ -156,6 +156,8 @@ struct relay_session {
 	bool passthrough; /* files can be registered */
 	int32_t *backed;  /* the ids of files that earlier incarnations have registered */
 	uint32_t backed_count;
+	struct relay_backing_table *backings; /* what is registered without relayd; NULL: nothing ever is */
+	_Atomic bool back_denied;	      /* this process may not */
 	_Atomic uint64_t *interrupted; /* by slot: relay_req_unique() of its last INTERRUPT */
 
 	/* Direct lane. */
@@ -410,5 +412,21 @@ void relay_internal_kept_close(struct relay_session *session);
 /* Returns 0 or -ENOMEM. */
 int relay_internal_backed_add(struct relay_session *session, int32_t id);
 void relay_internal_backed_free(struct relay_session *session);
+
+/* ---- backing_table.c ---------------------------------------------------- */
+
+/* What the table is kept under. */
+#define RELAY_KEY_BACKINGS UINT64_MAX
+
+/* Direct lane, when passthrough is agreed: makes the table if there is none.  0 or a negative errno. */
+int relay_internal_backing_table_new(struct relay_session *session);
+/* Finds it among the kept descriptors, if it is there, and closes what is lost.  0 or a negative errno. */
+int relay_internal_backing_table_restore(struct relay_session *session);
+void relay_internal_backing_table_free(struct relay_session *session);
+/* There is a table: as relay_back() and relay_unback(). */
+int relay_internal_backing_table_add(struct relay_session *session, int fd, uint64_t *backing);
+int relay_internal_backing_table_drop(struct relay_session *session, uint64_t backing);
+void relay_internal_backing_table_each(struct relay_session *session, void (*each)(uint64_t backing, void *arg),
+				       void *arg);
 
 #endif

@@ -30,7 +30,7 @@ int relay_internal_keep(struct relay_session *session, uint64_t key, int fd)
 
 int relay_keep_fd(struct relay_session *session, uint64_t key, int fd)
 {
-	if (key == 0)
+	if (key == 0 || key == RELAY_KEY_BACKINGS)
 		return -EINVAL;
 	return relay_internal_keep(session, key, fd);
 }
@@ -39,7 +39,7 @@ int relay_drop_fd(struct relay_session *session, uint64_t key)
 {
 	const struct relay_key body = {.key = key};
 
-	if (key == 0)
+	if (key == 0 || key == RELAY_KEY_BACKINGS)
 		return -EINVAL;
 	return relay_internal_channel_notify(session, RELAY_NOTIFY_DROP, &body, sizeof(body), NULL, 0, NULL, 0);
 }
@@ -84,7 +84,7 @@ void relay_kept_fds(struct relay_session *session, void (*each)(uint64_t key, in
 		struct relay_kept *kept = &session->kept[i];
 		int fd = kept->fd;
 
-		if (kept->key == 0 || fd < 0)
+		if (kept->key == 0 || kept->key == RELAY_KEY_BACKINGS || fd < 0)
 			continue;
 		kept->fd = -1;
 		each(kept->key, fd, arg);

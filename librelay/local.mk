@@ -4,6 +4,7 @@
 librelay_sources = \
 	librelay/attach.h \
 	librelay/backing.c \
+	librelay/backing_table.c \
 	librelay/channel.c \
 	librelay/counts.c \
 	librelay/counts.h \

@@ -317,7 +317,7 @@ void relay_state_lock(struct relay_session *session);
 void relay_state_unlock(struct relay_session *session);
 
 /*
- * Leaves a duplicate of fd with relayd under key (not 0), where it survives this
+ * Leaves a duplicate of fd with relayd under key (neither 0 nor UINT64_MAX), where it survives this
  * process, until relay_drop_fd() or the mount's end.  A second one under the same
  * key replaces the first.  Once relay_keep_fd() has returned 0 the descriptor is
  * safe, whatever happens to this process.

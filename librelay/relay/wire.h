@@ -70,7 +70,7 @@ struct relay_hello {
 	uint32_t reserved;
 };
 
-/* Names a descriptor left with relayd.  0 is librelay's own (the state). */
+/* Names a descriptor left with relayd.  0 and the highest are librelay's own: the state, and what it has registered. */
 struct relay_key {
 	uint64_t key;
 };

@@ -58,11 +58,12 @@ const struct matrix_column matrix_columns[] = {
 	{"descriptor kept", {"KEEP kept"}},
 	/* Only with passthrough, where files are registered. */
 	{"file asked for", {"BACK asked"}},
-	{"file registered", {"BACK backed"}},
+	{"file registered", {"BACK registered"}},
+	{"and written down", {"BACK backed"}},
 };
 
 #define COLUMNS (sizeof(matrix_columns) / sizeof(matrix_columns[0]))
-#define COLUMNS_PASSTHROUGH 2
+#define COLUMNS_PASSTHROUGH 3
 
 static unsigned columns = COLUMNS - COLUMNS_PASSTHROUGH;
 static bool passthrough;

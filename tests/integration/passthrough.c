@@ -110,7 +110,7 @@ static void *page_of(char letter)
 static void data_written(void)
 {
 	char *wanted = calloc(1, 4 * PAGE), *page = page_of('d');
-	int fd = file_open(mnt("data"), O_RDWR | O_CREAT | O_EXCL), direct, append, plain;
+	int fd = file_open(mnt("data"), O_RDWR | O_CREAT), direct, append, plain;
 	char *map;
 
 	memset(wanted, 'w', 4 * PAGE);
@@ -154,7 +154,7 @@ static void data_written(void)
 
 static void data_moved(void)
 {
-	int from = file_open(mnt("from"), O_RDWR | O_CREAT), to = file_open(mnt("to"), O_RDWR | O_CREAT);
+	int from = file_open(mnt("from"), O_RDWR | O_CREAT), to = file_open(mnt("to"), O_RDWR | O_CREAT | O_TRUNC);
 	off_t at = 0, offset_in = 0, offset_out = 0;
 	int pipes[2];
 
@@ -399,9 +399,9 @@ static void given_back(const char *how, const char *plan)
 /* ---- the mounts ------------------------------------------------------------- */
 
 /* A backend whose lives wait while there is a gate. */
-static void mount_start(const char *program, const char *options)
+static void mount_start(const char *program, const char *lane, const char *options)
 {
-	static const char *const extra[] = {"-o", "allow_other", NULL};
+	const char *const extra[] = {"-o", "allow_other", lane, NULL};
 	char script[192];
 	FILE *file;
 
@@ -424,12 +424,18 @@ static bool mount_serves(void)
 	return false;
 }
 
-static void mount_with(void)
+/* Registered by the backend, or by relayd. */
+static void mount_with(bool direct)
 {
+	const char *registering = direct ? "BACK registered 1\n" : "BACK backed 1\n";
+
+	printf("--lane=%s\n", direct ? "direct" : "socket");
+	over = false;
+	open_count = 0;
 	relayd_init(&r);
 	close(file_open(in(r.dir, "plan"), O_RDWR | O_CREAT));
 	setenv("RELAY_CRASH_FILE", in(r.dir, "plan"), 1);
-	mount_start("fs/fsserver/fsserver-crash", "--passthrough=on");
+	mount_start("fs/fsserver/fsserver-crash", direct ? "--lane=direct" : "--lane=socket", "--passthrough=on");
 	if (!mount_serves())
 		check_abort("the mount does not serve");
 	data_written();
@@ -439,7 +445,8 @@ static void mount_with(void)
 	given_back("at the last close", NULL);
 	given_back("though another life releases it", "");
 	given_back("though who asked for it died before the answer", "BACK asked 1\n");
-	given_back("though who got it died before anybody knew", "BACK backed 1\n");
+	given_back("though who got it died before anybody knew", registering);
+	given_back("though who knew it died before the answer", "BACK backed 1\n");
 	given_back("though its opener died before the answer", "OPEN applied 1\n");
 	given_back("though who released it died first", "RELEASE stored 1\n");
 	check(answered("READ") == 0 && answered("WRITE") == 0, "nothing was read or written by a backend");
@@ -449,7 +456,7 @@ static void mount_with(void)
 /* Where it cannot be had. */
 static void mount_without(const char *options, const char *reason, bool serves)
 {
-	mount_start("fs/fsserver/fsserver", options);
+	mount_start("fs/fsserver/fsserver", "--lane=direct", options);
 	if (serves && mount_serves()) {
 		int fd = file_open(mnt("without"), O_RDWR | O_CREAT | O_TRUNC);
 
@@ -505,7 +512,8 @@ int main(void)
 	if (!kernel_has_it())
 		return CHECK_SKIP;
 	scratch_begin();
-	mount_with();
+	mount_with(true);
+	mount_with(false);
 	mounts_without();
 	return check_end();
 }
