@@ -205,6 +205,7 @@ int passthrough_restore(struct fs *fs);
 struct passthrough {
 	struct fs *fs;
 	uint64_t backing; /* registered for it; 0: none */
+	bool tried;	  /* that is as good as it gets */
 	bool taken;	  /* the node has it */
 };
 
@@ -213,7 +214,10 @@ struct passthrough {
  * path_fd is an O_PATH descriptor of it, or -1; fd one that is open.
  */
 void passthrough_prepare(struct fs *fs, struct passthrough *choice, uint64_t nodeid, int path_fd, int fd);
-/* Within it, before handle_new(): fills in out.  0 or a negative errno. */
+/*
+ * Within it, before handle_new(): fills in out.  0 or a negative errno: -EAGAIN if the node was open
+ * and is not any more, which asks for passthrough_prepare() without a nodeid.
+ */
 int passthrough_open(struct passthrough *choice, struct txn *txn, uint64_t nodeid, struct fuse_open_out *out);
 /* After it: gives back what was registered in vain.  answered: it was not aborted. */
 void passthrough_end(struct passthrough *choice, bool answered);

@@ -50,6 +50,12 @@ static bool open_answer(struct fs *fs, struct relay_req *req, const struct node_
 	txn_begin(&txn, req);
 	if (choice)
 		err = passthrough_open(choice, &txn, relay_req_nodeid(req), &out);
+	if (err == -EAGAIN) {
+		relay_state_abort(req);
+		passthrough_prepare(fs, choice, 0, node->fd, fd);
+		txn_begin(&txn, req);
+		err = passthrough_open(choice, &txn, relay_req_nodeid(req), &out);
+	}
 	if (err == 0)
 		err = handle_new(&txn, &fs->tables, relay_req_nodeid(req), file_flags(flags), &out.fh);
 	if (err == 0)

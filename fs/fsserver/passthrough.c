@@ -143,7 +143,7 @@ void passthrough_prepare(struct fs *fs, struct passthrough *choice, uint64_t nod
 	bool open = false;
 	int err = -EBADF;
 
-	*choice = (struct passthrough){.fs = fs};
+	*choice = (struct passthrough){.fs = fs, .tried = true};
 	if (!fs->passthrough)
 		return;
 	if (nodeid) {
@@ -152,6 +152,7 @@ void passthrough_prepare(struct fs *fs, struct passthrough *choice, uint64_t nod
 		open = node && node->opens > 0;
 		relay_state_unlock(fs->session);
 	}
+	choice->tried = !open;
 	if (open)
 		return;
 	creds_own(fs);
@@ -175,6 +176,8 @@ int passthrough_open(struct passthrough *choice, struct txn *txn, uint64_t nodei
 		return -ESTALE;
 	/* Who came first has chosen: it may have been somebody else since passthrough_prepare(). */
 	if (node->opens == 0) {
+		if (!choice->tried)
+			return -EAGAIN;
 		err = txn_set(txn, &node->backing, choice->backing);
 		if (err)
 			return err;

@@ -449,7 +449,9 @@ static void mount_with(bool direct)
 	given_back("though who knew it died before the answer", "BACK backed 1\n");
 	given_back("though its opener died before the answer", "OPEN applied 1\n");
 	given_back("though who released it died first", "RELEASE stored 1\n");
-	check(answered("READ") == 0 && answered("WRITE") == 0, "nothing was read or written by a backend");
+	if (!check_why(answered("READ") == 0 && answered("WRITE") == 0, "nothing was read or written by a backend",
+		       "%u READs, %u WRITEs", answered("READ"), answered("WRITE")))
+		relayd_log_show(&r);
 	check(relayd_stop(&r), "relayd ends in order and leaves nothing behind");
 }
 
