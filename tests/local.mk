@@ -95,6 +95,7 @@ unit_tests += tests/unit/test_translate_reply
 
 unit_tests += tests/unit/test_backend
 unit_tests += tests/unit/test_backing
+unit_tests += tests/unit/test_backing_table
 unit_tests += tests/unit/test_relay_backing
 tests_unit_test_relay_backing_LDADD = $(crash_ldadd)
 unit_tests += tests/unit/test_way
@@ -283,6 +284,8 @@ tests_lib_libtest_la_SOURCES = \
 	tests/lib/fake_relayd.h \
 	tests/lib/foreign.c \
 	tests/lib/foreign.h \
+	tests/lib/fuse_connection.c \
+	tests/lib/fuse_connection.h \
 	tests/lib/nodes_play.c \
 	tests/lib/nodes_play.h \
 	tests/lib/peers.c \

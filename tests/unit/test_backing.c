@@ -5,21 +5,17 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "backing.h"
 #include "fdpass.h"
+#include "lib/fuse_connection.h"
 #include "relay/wire.h"
 
 static struct backing backing;
-static char place[] = "/tmp/test_backing.XXXXXX";
+static struct fuse_connection connection = {.device = -1};
 static int device = -1;
 
 static void setup(void)
@@ -30,56 +26,19 @@ static void setup(void)
 static void teardown(void)
 {
 	backing_deinit(&backing);
-	if (device >= 0) {
-		umount2(place, MNT_DETACH);
-		close(device);
-		rmdir(place);
-	}
+	fuse_connection_deinit(&connection);
 }
 
 TestSuite(backing, .init = setup, .fini = teardown, .timeout = 60);
 
-/* Takes INIT and answers it, with passthrough.  False if the kernel has none. */
-static bool kernel_agree(void)
-{
-	uint8_t buffer[8192] __attribute__((aligned(8)));
-	const struct fuse_in_header *header = (void *)buffer;
-	const struct fuse_init_in *in = (const void *)(header + 1);
-	struct {
-		struct fuse_out_header header;
-		struct fuse_init_out out;
-	} reply = {
-		.header = {.len = sizeof(reply)},
-		.out = {.major = 7,
-			.minor = RELAY_FUSE_MINOR,
-			.flags = FUSE_INIT_EXT,
-			.flags2 = FUSE_PASSTHROUGH >> 32,
-			.max_write = 65536,
-			.RELAY_STACK_DEPTH = 1},
-	};
-
-	if (read(device, buffer, sizeof(buffer)) < (ssize_t)(sizeof(*header) + sizeof(*in)))
-		return false;
-	reply.header.unique = header->unique;
-	return in->minor >= 40 && in->flags2 & FUSE_PASSTHROUGH >> 32 &&
-	       write(device, &reply, sizeof(reply)) == (ssize_t)sizeof(reply);
-}
-
 /* A connection with the kernel, or the test is skipped. */
 static void kernel_begin(void)
 {
-	char options[128];
+	const char *lacks = fuse_connection_init(&connection);
 
-	if (!backing_allowed())
-		cr_skip_test("takes CAP_SYS_ADMIN");
-	device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	if (device < 0)
-		cr_skip_test("/dev/fuse: %s", strerror(errno));
-	cr_assert(mkdtemp(place));
-	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", device);
-	cr_assert_eq(mount("test_backing", place, "fuse.test", 0, options), 0);
-	if (!kernel_agree())
-		cr_skip_test("the kernel has no passthrough");
+	if (lacks)
+		cr_skip_test("%s", lacks);
+	device = connection.device;
 }
 
 static int file_open(void)
