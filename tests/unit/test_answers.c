@@ -233,6 +233,13 @@ Test(answers, nothing_is_answered_after_its_time)
 {
 	const uint64_t second = 1000000000u;
 
+	struct fuse_entry_out entry = entry_of(OTHER_ID, S_IFREG);
+
+	entry.entry_valid = 10;
+	look_entry(dir, "short", entry);
+	lookup_make(dir, "short");
+	cr_expect_not(translate_answer(&rig.translate, rig.request, rig.size, true, now_ns() + 10 * second, &answer));
+	cr_expect(known(dir, "short"));
 	cr_expect(known(dir, "file"));
 	look_absent(dir, "none");
 	lookup_make(dir, "file");
@@ -453,6 +460,23 @@ Test(answers, a_failed_change_may_have_been_made)
 	struct flight change = names_fly(FUSE_UNLINK, dir, "file", 0, NULL);
 
 	land(&change, -EIO, NULL, 0);
+	cr_expect_not(known(dir, "file"));
+	getattr(file);
+	cr_expect_not(known(dir, "file"));
+}
+
+Test(answers, a_name_that_was_found_before_it_was_taken_is_not_answered)
+{
+	const struct fuse_entry_out entry = entry_of(FILE_ID, S_IFREG | 0644);
+	struct flight before, change;
+
+	lookup_make(dir, "file");
+	before = fly();
+	change = names_fly(FUSE_UNLINK, dir, "file", 0, NULL);
+	cr_assert_eq(land(&change, 0, NULL, 0), 0);
+	cr_assert_eq(land(&before, 0, &entry, sizeof(entry)), 0);
+	getattr(file);
+	cr_expect(attr_known(file));
 	cr_expect_not(known(dir, "file"));
 }
 
