@@ -39,7 +39,7 @@ BEGIN {
 	most = 3 # a longer bar is cut off, and says how long it is
 	scale = 80 # pixels of ratio 1
 	left = 90 # the names of works
-	top = 72
+	top = 80
 	thick = 11
 	gap = 10
 }
@@ -92,6 +92,8 @@ function panel(number, x,    i, j, r, y, value, length_of)
 END {
 	height = top + works * (columns * thick + gap) + 16
 	width = left + panels * (most * scale + 50)
+	if (width < 560) # the legend
+		width = 560
 	printf "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" font-family=\"sans-serif\">\n", width, height
 	printf "<rect width=\"%d\" height=\"%d\" fill=\"#ffffff\"/>\n", width, height
 	text(left, 18, "start", 13, "Time per operation, " base " = 1: shorter is better")
