@@ -13,6 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* PF_EXITING of linux/sched.h, in the flags of proc(5). */
+#define TASK_EXITING 0x4u
+
 static void process_init(struct backend_process *process, struct backend *backend)
 {
 	*process = (struct backend_process){.backend = backend, .pidfd = -1};
@@ -181,6 +184,8 @@ bool backend_dying(const struct backend *backend)
 {
 	char path[32], stat[512];
 	const char *name_end;
+	unsigned flags;
+	char state;
 	FILE *file;
 	size_t n;
 
@@ -193,9 +198,14 @@ bool backend_dying(const struct backend *backend)
 	n = fread(stat, 1, sizeof(stat) - 1, file);
 	fclose(file);
 	stat[n] = '\0';
-	/* proc(5): pid (name) state; Z while threads of it are left, which end. */
+	/*
+	 * proc(5): pid (name) state ppid pgrp session tty_nr tpgid flags.  Z while threads of it are
+	 * left, which end; EXITING while it closes its files itself, as the last of them.
+	 */
 	name_end = strrchr(stat, ')');
-	return name_end && name_end[1] == ' ' && name_end[2] == 'Z';
+	if (!name_end || sscanf(name_end + 1, " %c %*d %*d %*d %*d %*d %u", &state, &flags) != 2)
+		return false;
+	return state == 'Z' || flags & TASK_EXITING;
 }
 
 static void process_end(struct backend_process *process)

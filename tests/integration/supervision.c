@@ -179,6 +179,47 @@ static void check_hang(struct relayd *r)
 	check(dies_promptly(pid), "no answer: that lets go of a process that was killed");
 }
 
+/* ---- a backend that has a file of its own mount open ------------------------- */
+
+struct own {
+	pid_t pid;
+	char file[160];
+};
+
+static bool has_opened(void *arg)
+{
+	const struct own *own = arg;
+	char link[64];
+	char target[256];
+
+	for (unsigned fd = 0; fd < 64; fd++) {
+		ssize_t n;
+
+		snprintf(link, sizeof(link), "/proc/%d/fd/%u", (int)own->pid, fd);
+		n = readlink(link, target, sizeof(target) - 1);
+		if (n > 0 && (target[n] = '\0', strcmp(target, own->file) == 0))
+			return true;
+	}
+	return false;
+}
+
+/* It cannot end before its FLUSH is answered, and until then there is nobody to answer. */
+static void check_own(struct relayd *r)
+{
+	struct relayd_status status;
+	struct own own;
+
+	stat_in(r, "own");
+	relayd_status(r, &status);
+	own.pid = status.backend_pid;
+	snprintf(own.file, sizeof(own.file), "%s/good", r->mnt);
+	check(check_until(has_opened, &own, 5000), "own file: the backend has it open");
+	kill(own.pid, SIGKILL);
+	check(relayd_wait(r, status.incarnation + 1, 20000), "own file: the next life begins");
+	check(stat_in(r, "good") == 0, "own file: the mount serves");
+	check(relayd_log_has(r, "is dying; answered EINTR"), "own file: its own FLUSH was answered");
+}
+
 /* ---- restarts under load ---------------------------------------------------- */
 
 #define WORKERS 3
@@ -318,6 +359,7 @@ int main(void)
 	check_poison(&r);
 	check_backoff(&r);
 	check_hang(&r);
+	check_own(&r);
 	check(relayd_stop(&r), "relayd ends in order and leaves nothing behind");
 
 	relayd_init(&r);

@@ -6,11 +6,14 @@
  *	good		is there
  *	poison		kills the process that looks it up, as a bug would
  *	hang		is never answered
+ *	own		has the process open "good" on its own mount, which is ../mnt, and keep it open
  *	anything else	is not there
  *
  * While there is a file "die" in the directory, it ends before it says a word.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,12 +41,27 @@ static int on_init(struct relay_session *session, const struct fuse_init_in *in,
 	return 0;
 }
 
+static void *own_open(void *arg)
+{
+	(void)arg;
+	/* It is never closed, but by the process's end. */
+	if (open("../mnt/good", O_RDONLY | O_CLOEXEC) < 0)
+		perror("../mnt/good");
+	return NULL;
+}
+
 static void on_lookup(struct relay_req *req, const char *name)
 {
 	struct fuse_entry_out entry = {.nodeid = 2, .attr = attr_of(2)};
 
 	if (strcmp(name, "poison") == 0)
 		abort();
+	if (strcmp(name, "own") == 0) {
+		pthread_t thread;
+
+		if (pthread_create(&thread, NULL, own_open, NULL) == 0)
+			pthread_detach(thread);
+	}
 	if (strcmp(name, "hang") == 0) {
 		relay_req_detach(req); /* and nobody will ever answer it */
 		return;
@@ -78,5 +96,7 @@ int main(int argc, char **argv)
 	snprintf(path, sizeof(path), "%s/die", argv[1]);
 	if (access(path, F_OK) == 0)
 		return 3;
+	if (chdir(argv[1]) < 0)
+		return 4;
 	return relay_serve(atoi(fd), &ops, 4, NULL) < 0;
 }
