@@ -119,7 +119,8 @@ static void cell_unreached(const struct matrix_scenario *scenario, const struct 
 	bool init = strcmp(scenario->opcode, "INIT") == 0 && strcmp(column->label, "received") != 0 &&
 		    strcmp(column->label, "applied") != 0 && strcmp(column->label, "sent") != 0;
 
-	matrix_cell(false, init || is_optional(column) || is_unread(scenario, column) || (scenario->refused && strstr(column->label, "prerecorded")),
+	matrix_cell(false, init || is_optional(column) || is_unread(scenario, column) ||
+				   (scenario->refused && strstr(column->label, "prerecorded")),
 		    "the backend did not die at this point");
 }
 
