@@ -102,8 +102,9 @@ struct relay_pairing {
 	_Atomic bool trial;	     /* the window is the first one after a turn was passed */
 };
 
+/* Each in cache lines of its own: what a thread writes for each request is here. */
 struct relay_thread {
-	struct relay_session *session;
+	_Alignas(64) struct relay_session *session;
 	pthread_t id;
 	uint8_t *buffer;	  /* of the channel's: RELAY_PACKET_AT + RELAY_PACKET_MAX bytes, page-aligned */
 	_Atomic uint64_t serving; /* relay_req_unique() of the request in its handler, or 0 */

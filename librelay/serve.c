@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -139,9 +140,10 @@ static int threads_start(struct relay_session *session, unsigned count)
 {
 	int err = 0;
 
-	session->threads = calloc(count, sizeof(*session->threads));
+	session->threads = aligned_alloc(_Alignof(struct relay_thread), (size_t)count * sizeof(*session->threads));
 	if (!session->threads)
 		return -ENOMEM;
+	memset(session->threads, 0, (size_t)count * sizeof(*session->threads));
 	while (!err && session->thread_count < count) {
 		err = thread_new(session, &session->threads[session->thread_count]);
 		if (!err)

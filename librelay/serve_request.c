@@ -205,7 +205,7 @@ void relay_internal_serve_request(struct relay_thread *thread, bool cut)
 
 	atomic_store(&thread->serving, req->unique);
 	serve_handler(req, opcode);
-	atomic_store(&thread->serving, 0);
+	atomic_store_explicit(&thread->serving, 0, memory_order_release);
 }
 
 void relay_internal_serve_packet(struct relay_thread *thread, void *packet, size_t size, bool cut)
