@@ -240,6 +240,12 @@ Test(answers, nothing_is_answered_after_its_time)
 	lookup_make(dir, "short");
 	cr_expect_not(translate_answer(&rig.translate, rig.request, rig.size, true, now_ns() + 10 * second, &answer));
 	cr_expect(known(dir, "short"));
+	entry.entry_valid = VALID;
+	entry.attr_valid = 10;
+	look_entry(dir, "short", entry);
+	lookup_make(dir, "short");
+	cr_expect_not(translate_answer(&rig.translate, rig.request, rig.size, true, now_ns() + 10 * second, &answer));
+	cr_expect(known(dir, "short"));
 	cr_expect(known(dir, "file"));
 	look_absent(dir, "none");
 	lookup_make(dir, "file");
@@ -477,6 +483,43 @@ Test(answers, a_name_that_was_found_before_it_was_taken_is_not_answered)
 	cr_assert_eq(land(&before, 0, &entry, sizeof(entry)), 0);
 	getattr(file);
 	cr_expect(attr_known(file));
+	cr_expect_not(known(dir, "file"));
+}
+
+Test(answers, a_name_that_was_absent_before_it_was_made_perhaps_is_not_answered)
+{
+	const struct fuse_entry_out absent = {.entry_valid = VALID};
+	struct flight before, change;
+
+	lookup_make(dir, "new");
+	before = fly();
+	change = names_fly(FUSE_MKDIR, dir, "new", 0, NULL);
+	land(&change, -EIO, NULL, 0);
+	cr_assert_eq(land(&before, 0, &absent, sizeof(absent)), 0);
+	cr_expect_not(known(dir, "new"));
+}
+
+Test(answers, a_name_that_is_not_to_be_believed_any_more_is_not_answered)
+{
+	struct fuse_entry_out entry = entry_of(FILE_ID, S_IFREG | 0644);
+
+	cr_assert(known(dir, "file"));
+	entry.entry_valid = 0;
+	look_entry(dir, "file", entry);
+	cr_expect(attr_known(file));
+	cr_expect_not(known(dir, "file"));
+}
+
+Test(answers, a_name_that_comes_back_is_not_what_it_was)
+{
+	struct flight change;
+
+	look(dir, "file", OTHER_ID, S_IFREG);
+	/* What makes names there keeps what is found from being remembered. */
+	change = names_fly(FUSE_MKDIR, dir, "new", 0, NULL);
+	cr_assert_eq(look(dir, "file", FILE_ID, S_IFREG | 0644), file);
+	land(&change, -EIO, NULL, 0);
+	getattr(file);
 	cr_expect_not(known(dir, "file"));
 }
 
