@@ -190,8 +190,7 @@ static void window_add(struct relay_thread *thread, const struct fuse_in_header 
 	struct relay_pace *pace = &thread->pace;
 	uint64_t waited = pace->read_at - pace->replied_at;
 
-	/* pid is a thread's.  What the kernel asks by itself, as FORGET and RELEASE, has none, nor has another
-	 * namespace's. */
+	/* pid is a thread's.  What the kernel asks by itself, as FORGET, has none, nor has another namespace's. */
 	if (!header->pid)
 		return;
 	if (header->pid == pace->client)
@@ -214,16 +213,17 @@ static void heir_find(struct relay_thread *thread)
 	struct relay_pace *pace = &thread->pace;
 	int cpu = processor_of(pace->client);
 
-	pace->follow = false;
-	if (cpu < 0) {
-		backoff(pairing, pace->read_at, BACKOFF_MAX);
-	} else if (cpu == sched_getcpu()) {
+	if (cpu == sched_getcpu()) {
 		/* It takes its time, but not because of us. */
 		backoff(pairing, pace->read_at, BACKOFF_SAME);
-	} else {
+		return;
+	}
+	if (cpu >= 0)
 		pace->heir = relay_internal_readers_heir(thread, (unsigned)cpu);
-		if (!pace->heir)
-			backoff(pairing, pace->read_at, BACKOFF_SAME);
+	/* One thread on another processor is worse than all. */
+	if (!pace->heir) {
+		backoff(pairing, pace->read_at, BACKOFF_MAX);
+		relay_internal_readers_leave(thread);
 	}
 }
 
@@ -314,11 +314,11 @@ void relay_internal_pairing_read(struct relay_thread *thread, const struct fuse_
 
 	pace->read_at = now_ns();
 	window_add(thread, header);
-	if (!relay_internal_readers_paired(thread))
-		return;
-	if (pace->follow)
+	if (pace->follow && relay_internal_readers_paired(thread))
 		heir_find(thread);
-	guard_set(thread->session, pace->read_at);
+	pace->follow = false;
+	if (relay_internal_readers_paired(thread))
+		guard_set(thread->session, pace->read_at);
 }
 
 static void window_end(struct relay_thread *thread, bool paired)
