@@ -68,13 +68,18 @@ int32_t relay_backing_id(uint64_t backing)
 	return (int32_t)(backing & INT32_MAX);
 }
 
+bool relay_back_asks(const struct relay_session *session)
+{
+	return !session->backings || atomic_load_explicit(&session->back_denied, memory_order_relaxed);
+}
+
 int relay_back(struct relay_session *session, int fd, uint64_t *backing)
 {
 	int id;
 
 	if (!session->passthrough)
 		return -EOPNOTSUPP;
-	if (session->backings && !atomic_load_explicit(&session->back_denied, memory_order_relaxed)) {
+	if (!relay_back_asks(session)) {
 		int err = relay_internal_backing_table_add(session, fd, backing);
 
 		if (err != -EPERM)

@@ -26,6 +26,9 @@
 
 #define MINOR_LEAST 40u
 
+/* What is read or written by fewer requests than these is not worth asking relayd. */
+#define WORTH_ASKING (4u * 65536u)
+
 /* What is in the way, or NULL. */
 static const char *passthrough_lacks(const struct fs *fs, const struct fuse_init_in *in)
 {
@@ -137,6 +140,16 @@ static void refused(int err)
 		fs_warn("no passthrough for a file: %s; it is read and written through this process", strerror(-err));
 }
 
+/* One that is being created may well be small, and is closed soon if it is. */
+static bool is_worth_it(const struct fs *fs, int fd)
+{
+	struct statx stx;
+
+	if (fs->passthrough_wanted == PASSTHROUGH_ON || !relay_back_asks(fs->session))
+		return true;
+	return attr_get(fd, "", &stx) == 0 && stx.stx_size >= WORTH_ASKING;
+}
+
 void passthrough_prepare(struct fs *fs, struct passthrough *choice, uint64_t nodeid, int path_fd, int fd)
 {
 	const struct node *node;
@@ -153,7 +166,7 @@ void passthrough_prepare(struct fs *fs, struct passthrough *choice, uint64_t nod
 		relay_state_unlock(fs->session);
 	}
 	choice->tried = !open;
-	if (open)
+	if (open || !is_worth_it(fs, fd))
 		return;
 	creds_own(fs);
 	/* One that is open for writing would keep the file from being executed for as long as it is registered. */

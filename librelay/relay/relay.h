@@ -363,8 +363,12 @@ void relay_kept_fds(struct relay_session *session, void (*each)(uint64_t key, in
  * negative errno: -EOPNOTSUPP without FUSE_PASSTHROUGH, -EPERM, -EINVAL or -EISDIR for what is no
  * regular file, -ELOOP for one on a stacked filesystem, -ENOSPC if too many are registered,
  * -ECONNRESET if the channel has ended.  Whatever it is, the answer can do without.
+ *
+ * relay_back_asks() tells whether it has to ask relayd, in which case it takes about as long
+ * as two requests, and gains nothing for a small file; otherwise it takes a system call.
  */
 int relay_back(struct relay_session *session, int fd, uint64_t *backing);
+bool relay_back_asks(const struct relay_session *session);
 int relay_unback(struct relay_session *session, uint64_t backing);
 void relay_backings(struct relay_session *session, void (*each)(uint64_t backing, void *arg), void *arg);
 /* The kernel's number of a registration. */

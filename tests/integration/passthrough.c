@@ -455,6 +455,35 @@ static void mount_with(bool direct)
 	check(relayd_stop(&r), "relayd ends in order and leaves nothing behind");
 }
 
+/* Each open was closed, and the backend knows. */
+static bool is_released(void *arg)
+{
+	(void)arg;
+	return answered("RELEASE") == answered("OPEN") + answered("CREATE");
+}
+
+/* By itself fsserver asks relayd for large files only. */
+static void mount_frugal(void)
+{
+	char byte = 'x';
+	int fd;
+
+	relayd_init(&r);
+	mount_start("fs/fsserver/fsserver", "--lane=socket", "--passthrough=auto");
+	if (!mount_serves())
+		check_abort("the mount does not serve");
+	fd = file_open(mnt("large"), O_RDWR | O_CREAT | O_TRUNC);
+	check(pwrite(fd, &byte, 1, 1 << 20) == 1 && answered("WRITE") == 1, "a file that is made goes through the backend");
+	close(file_open(mnt("large"), O_RDONLY));
+	check(pwrite(fd, &byte, 1, 0) == 1 && answered("WRITE") == 2, "as long as it is open");
+	close(fd);
+	check(check_until(is_released, NULL, PROMPT_MS), "it is closed");
+	fd = file_open(mnt("large"), O_RDWR);
+	check(pwrite(fd, &byte, 1, 0) == 1 && answered("WRITE") == 2, "a large one does not, from the next open on");
+	close(fd);
+	check(relayd_stop(&r), "relayd ends in order and leaves nothing behind");
+}
+
 /* Where it cannot be had. */
 static void mount_without(const char *options, const char *reason, bool serves)
 {
@@ -518,6 +547,7 @@ int main(void)
 	scratch_begin();
 	mount_with(true);
 	mount_with(false);
+	mount_frugal();
 	mounts_without();
 	return check_end();
 }
