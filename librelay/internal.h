@@ -82,8 +82,8 @@ struct relay_pace {
 	uint64_t replied_at;
 	uint64_t waited;	/* in the window, ns: from replies to the next requests, where that was short */
 	uint64_t waited_before; /* on the average, in the window before the trial */
-	uint32_t client;	/* the thread that the last request came from; 0: not known */
-	uint16_t requests, same, queued, soon; /* in the window: see window_judge() */
+	uint32_t client;	/* the thread that this one's last request came from */
+	uint16_t requests, same, queued, soon; /* in the window: see pairing_judge() */
 	uint16_t streak;
 	bool follow;		   /* where the client runs is to be looked up */
 	struct relay_thread *heir; /* gets the turn after this reply */
@@ -99,6 +99,7 @@ struct relay_pairing {
 	_Atomic bool guarded;	     /* the timer is running */
 	_Atomic uint64_t not_before; /* no trial */
 	_Atomic uint64_t backoff;    /* how long the next failure puts trials off, ns */
+	_Atomic uint32_t client;     /* the last one of any thread's */
 	_Atomic bool trial;	     /* the window is the first one after a turn was passed */
 };
 

@@ -56,7 +56,7 @@
 #define HANDLER_LIMIT (1u * MS)
 #define PASS_LIMIT (200u * US)
 #define BACKOFF_MIN (1u * MS)
-#define BACKOFF_SAME (16u * MS) /* where the client runs here: longest time until that is asked again */
+#define BACKOFF_SHORT (16u * MS) /* at most, where nothing was tried */
 #define BACKOFF_MAX (1024u * MS)
 
 static uint64_t now_ns(void)
@@ -148,8 +148,10 @@ static enum relay_pairing_advice judge_paired(struct relay_pairing *pairing, str
 	uint64_t waited = pace->soon ? pace->waited / pace->soon : 0;
 	bool trial = atomic_exchange(&pairing->trial, false);
 
-	if (!alone || pace->soon < HURRIED)
+	if (!alone || pace->soon < HURRIED) {
+		backoff(pairing, now, BACKOFF_SHORT);
 		return RELAY_PAIRING_LEAVE;
+	}
 	if (waited < NEAR || (trial && waited + NEAR <= pace->waited_before)) {
 		atomic_store_explicit(&pairing->backoff, BACKOFF_MIN, memory_order_relaxed);
 		return RELAY_PAIRING_KEEP;
@@ -187,14 +189,18 @@ static bool is_queued(const struct relay_session *session)
 
 static void window_add(struct relay_thread *thread, const struct fuse_in_header *header)
 {
+	struct relay_pairing *pairing = &thread->session->pairing;
 	struct relay_pace *pace = &thread->pace;
 	uint64_t waited = pace->read_at - pace->replied_at;
 
 	/* pid is a thread's.  What the kernel asks by itself, as FORGET, has none, nor has another namespace's. */
 	if (!header->pid)
 		return;
-	if (header->pid == pace->client)
+	/* The last client of any thread's: each of two threads may have one of two clients for a long time. */
+	if (atomic_load_explicit(&pairing->client, memory_order_relaxed) == header->pid)
 		pace->same++;
+	else
+		atomic_store_explicit(&pairing->client, header->pid, memory_order_relaxed);
 	pace->client = header->pid;
 	if (waited < SOON) {
 		pace->soon++;
@@ -215,7 +221,7 @@ static void heir_find(struct relay_thread *thread)
 
 	if (cpu == sched_getcpu()) {
 		/* It takes its time, but not because of us. */
-		backoff(pairing, pace->read_at, BACKOFF_SAME);
+		backoff(pairing, pace->read_at, BACKOFF_SHORT);
 		return;
 	}
 	if (cpu >= 0)
