@@ -206,11 +206,14 @@ static void detached_wait(struct relay_session *session)
 	pthread_mutex_unlock(&session->lock);
 }
 
+/* Few processors do not make for few requests that wait for a disk. */
+#define THREADS_LEAST 10u
+
 static unsigned threads_default(void)
 {
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 
-	return processors > 2 ? 2 * (unsigned)processors : 4;
+	return 2 * processors > (long)THREADS_LEAST ? 2 * (unsigned)processors : THREADS_LEAST;
 }
 
 /* From the answered INIT to the channel's end. */

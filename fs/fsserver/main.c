@@ -43,7 +43,7 @@ static const char usage[] = "Usage: fsserver --source DIR [OPTION...]\n"
 			    "  --mount DIR        have relayd mount it there, if there is no channel\n"
 			    "  --timeout SECONDS  how long the kernel may believe names and attributes (1)\n"
 			    "  --passthrough=HOW  auto, on or off: the kernel reads and writes files by itself (auto)\n"
-			    "  --threads N        requests served at once (2 per processor, at least 4)\n"
+			    "  --threads N        requests served at once (2 per processor, at least 10)\n"
 			    "  --fd N             the channel's descriptor ($RELAY_FD)\n"
 			    "  --help             print this and exit\n"
 			    "  --version          print the version and exit\n";
