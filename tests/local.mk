@@ -427,6 +427,39 @@ scale: all tests/integration/scale$(EXEEXT)
 	@$(AM_TESTS_ENVIRONMENT) tests/integration/scale --nodes 200000 --files 1000
 .PHONY: scale
 
+# On kernels of Debian's, in an emulated machine: each of guest_tests on each, or
+# make guest GUEST='--kernel 6.1 TEST…'.
+guest_kernels = 6.1 6.12
+guest_tests = \
+	tests/unit/test_backing \
+	tests/unit/test_backing_table \
+	tests/unit/test_direct \
+	tests/unit/test_direct_crash \
+	tests/unit/test_fusermount \
+	tests/unit/test_readers \
+	tests/unit/test_relay_mount \
+	tests/integration/answers \
+	tests/integration/attach.sh \
+	tests/integration/badinput \
+	tests/integration/daemon.sh \
+	tests/integration/ending.sh \
+	tests/integration/limits.sh \
+	tests/integration/matrix \
+	tests/integration/passthrough \
+	tests/integration/pause \
+	tests/integration/semantics \
+	tests/integration/storm.sh \
+	tests/integration/supervision \
+	tests/integration/user.sh
+GUEST =
+guest: all $(check_LTLIBRARIES) $(check_PROGRAMS) $(check_SCRIPTS)
+	@$(AM_TESTS_ENVIRONMENT) run='$(top_srcdir)/tests/guest/run'; \
+	$(if $(GUEST),bash "$$run" $(GUEST),status=0; for kernel in $(guest_kernels); do \
+		bash "$$run" --kernel $$kernel $(guest_tests) || status=1; \
+	done; exit $$status)
+EXTRA_DIST += tests/guest/disk tests/guest/init tests/guest/inside tests/guest/kernel tests/guest/run
+.PHONY: guest
+
 # Seconds for each fuzz target.
 FUZZ_SECONDS = 60
 if ENABLE_FUZZERS
@@ -444,4 +477,4 @@ fuzz:
 endif
 .PHONY: fuzz
 clean-local:
-	rm -rf tests/fuzz/found tests/backends/peers bench-results
+	rm -rf tests/fuzz/found tests/backends/peers bench-results guest
