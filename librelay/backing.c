@@ -99,6 +99,12 @@ int relay_unback(struct relay_session *session, uint64_t backing)
 
 	if (body.id <= 0)
 		return -EINVAL;
+	/*
+	 * The reply whose transaction has let it go may have been dropped, and then the state has it
+	 * again.  If it has not, the next incarnation gives it back.
+	 */
+	if (relay_internal_session_ended(session))
+		return -ECONNRESET;
 	if (backing >> 32) {
 		int err = relay_internal_backing_table_drop(session, backing);
 

@@ -364,6 +364,10 @@ void relay_kept_fds(struct relay_session *session, void (*each)(uint64_t key, in
  * regular file, -ELOOP for one on a stacked filesystem, -ENOSPC if too many are registered,
  * -ECONNRESET if the channel has ended.  Whatever it is, the answer can do without.
  *
+ * relay_unback() does nothing once the channel has ended (-ECONNRESET): the reply that comes
+ * before it may have been dropped then, and what the state does not have after all is the next
+ * incarnation's to give back.
+ *
  * relay_back_asks() tells whether it has to ask relayd, in which case it takes about as long
  * as two requests, and gains nothing for a small file; otherwise it takes a system call.
  */

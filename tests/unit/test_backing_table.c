@@ -110,6 +110,21 @@ Test(backing_table, the_next_life_finds_them)
 	cr_expect_eq(sum(), 0);
 }
 
+/* The transaction that had let it go may have been undone with its reply. */
+Test(backing_table, after_the_channels_end_none_is_given_back)
+{
+	uint64_t backing = back();
+
+	session.phase = RELAY_PHASE_ENDED;
+	cr_expect_eq(relay_unback(&session, backing), -ECONNRESET);
+	life_end();
+	life_begin();
+	cr_expect_eq(sum(), backing, "the next life has it");
+	cr_expect_eq(relay_unback(&session, backing), 0);
+	cr_expect_eq(sum(), 0);
+	cr_expect_not(kernel_has(backing));
+}
+
 Test(backing_table, what_the_kernel_refuses_takes_no_entry)
 {
 	uint64_t backing = 0;
