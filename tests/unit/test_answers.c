@@ -287,15 +287,16 @@ Test(answers, names_without_a_node_are_answered_as_such)
 Test(answers, listings_are_remembered)
 {
 	const struct fuse_read_in in = {.fh = translate_rig_open(&rig, dir, O_RDONLY, true, 9), .size = 4096};
-	struct {
-		struct fuse_entry_out entry;
-		struct fuse_dirent dirent;
-		char name[8];
-	} record = {.entry = entry_of(OTHER_ID, S_IFREG), .dirent = {.ino = 1, .namelen = 5}, .name = "other"};
+	_Alignas(8) uint8_t record[FUSE_NAME_OFFSET_DIRENTPLUS + 8] = {0};
 
+	*(struct fuse_direntplus *)record = (struct fuse_direntplus){
+		.entry_out = entry_of(OTHER_ID, S_IFREG),
+		.dirent = {.ino = 1, .namelen = 5},
+	};
+	memcpy(record + FUSE_NAME_OFFSET_DIRENTPLUS, "other", 5);
 	translate_rig_request(&rig, FUSE_READDIRPLUS, dir, &in, sizeof(in), NULL, NULL);
 	sent();
-	cr_assert_eq(translate_rig_reply(&rig, 0, &record, FUSE_NAME_OFFSET_DIRENTPLUS + 8), 0);
+	cr_assert_eq(translate_rig_reply(&rig, 0, record, sizeof(record)), 0);
 	cr_expect(known(dir, "other"));
 	cr_expect_not(attr_known(dir), "it was read");
 }
