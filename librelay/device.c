@@ -36,8 +36,11 @@ static _Thread_local struct relay_thread *self __attribute__((tls_model("initial
 static void on_kick(int signal)
 {
 	(void)signal;
-	if (self && atomic_load_explicit(&self->in_device, memory_order_relaxed))
-		siglongjmp(self->out_of_device, 1);
+	if (!self || !atomic_load_explicit(&self->in_device, memory_order_relaxed))
+		return;
+	/* First: a second signal would begin another jump within this one (AddressSanitizer's takes a lock). */
+	atomic_store_explicit(&self->in_device, false, memory_order_relaxed);
+	siglongjmp(self->out_of_device, 1);
 }
 
 static bool signal_take(int signal)
@@ -120,10 +123,9 @@ ssize_t relay_internal_device_read(struct relay_thread *thread, void *buffer, si
 {
 	ssize_t n = -ECANCELED;
 
-	if (sigsetjmp(thread->out_of_device, 0)) {
-		atomic_store_explicit(&thread->in_device, false, memory_order_relaxed);
+	/* on_kick() has said that it is out. */
+	if (sigsetjmp(thread->out_of_device, 0))
 		return -ECANCELED;
-	}
 	/* Sequentially consistent, as the look at `turn` is: see relay_internal_device_kick(). */
 	atomic_store(&thread->in_device, true);
 	if (!relay_internal_readers_called(thread))
