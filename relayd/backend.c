@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -176,16 +177,24 @@ bool backend_kill(struct backend *backend)
 	return process_kill(&backend->first) || server;
 }
 
+/* A field of proc(5)'s stat from the third on, behind the end of the name.  0 if there is none. */
+static unsigned long stat_field(const char *name_end, unsigned field)
+{
+	const char *at = name_end;
+
+	for (unsigned before = 2; at && before < field; before++)
+		at = strchr(at + 1, ' ');
+	return at ? strtoul(at, NULL, 10) : 0;
+}
+
 /*
- * A process that has a file of its own mount open ends by asking that mount, and
- * keeps its channel until it is answered: neither the channel nor the pidfd tells.
+ * A process that has a file of its own mount open, or waits there for an answer, ends by
+ * that mount's answer, and keeps its channel until then: neither the channel nor the pidfd tells.
  */
 bool backend_dying(const struct backend *backend)
 {
-	char path[32], stat[512];
+	char path[32], stat[1024];
 	const char *name_end;
-	unsigned flags;
-	char state;
 	FILE *file;
 	size_t n;
 
@@ -199,13 +208,15 @@ bool backend_dying(const struct backend *backend)
 	fclose(file);
 	stat[n] = '\0';
 	/*
-	 * proc(5): pid (name) state ppid pgrp session tty_nr tpgid flags.  Z while threads of it are
-	 * left, which end; EXITING while it closes its files itself, as the last of them.
+	 * proc(5): pid (name) state, then flags as the 9th and the pending signals as the 31st.  Z while
+	 * threads of it are left, which end; EXITING while it closes its files itself, as the last of
+	 * them; with SIGKILL pending, which all its threads have then, no thread goes on.
 	 */
 	name_end = strrchr(stat, ')');
-	if (!name_end || sscanf(name_end + 1, " %c %*d %*d %*d %*d %*d %u", &state, &flags) != 2)
+	if (!name_end || name_end[1] != ' ')
 		return false;
-	return state == 'Z' || flags & TASK_EXITING;
+	return name_end[2] == 'Z' || stat_field(name_end, 9) & TASK_EXITING ||
+	       stat_field(name_end, 31) & 1ul << (SIGKILL - 1);
 }
 
 static void process_end(struct backend_process *process)

@@ -220,6 +220,19 @@ static void check_own(struct relayd *r)
 	check(relayd_log_has(r, "is dying; answered EINTR"), "own file: its own FLUSH was answered");
 }
 
+/* Its first thread waits for an answer of its own mount: the process is not seen to be exiting. */
+static void check_own_leader(struct relayd *r)
+{
+	struct relayd_status status;
+
+	stat_in(r, "leader");
+	check(check_until(has_inflight, r, 5000), "own request: its first thread waits for the mount");
+	relayd_status(r, &status);
+	kill(status.backend_pid, SIGKILL);
+	check(relayd_wait(r, status.incarnation + 1, 20000), "own request: the next life begins");
+	check(stat_in(r, "good") == 0, "own request: the mount serves");
+}
+
 /* ---- restarts under load ---------------------------------------------------- */
 
 #define WORKERS 3
@@ -360,6 +373,7 @@ int main(void)
 	check_backoff(&r);
 	check_hang(&r);
 	check_own(&r);
+	check_own_leader(&r);
 	check(relayd_stop(&r), "relayd ends in order and leaves nothing behind");
 
 	relayd_init(&r);

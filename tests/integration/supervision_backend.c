@@ -7,6 +7,7 @@
  *	poison		kills the process that looks it up, as a bug would
  *	hang		is never answered
  *	own		has the process open "good" on its own mount, which is ../mnt, and keep it open
+ *	leader		has its first thread, which does not serve, look up "hang" there
  *	anything else	is not there
  *
  * While there is a file "die" in the directory, it ends before it says a word.
@@ -14,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +52,9 @@ static void *own_open(void *arg)
 	return NULL;
 }
 
+/* The first thread waits here for the order "leader". */
+static sem_t leader;
+
 static void on_lookup(struct relay_req *req, const char *name)
 {
 	struct fuse_entry_out entry = {.nodeid = 2, .attr = attr_of(2)};
@@ -62,6 +67,8 @@ static void on_lookup(struct relay_req *req, const char *name)
 		if (pthread_create(&thread, NULL, own_open, NULL) == 0)
 			pthread_detach(thread);
 	}
+	if (strcmp(name, "leader") == 0)
+		sem_post(&leader);
 	if (strcmp(name, "hang") == 0) {
 		relay_req_detach(req); /* and nobody will ever answer it */
 		return;
@@ -86,9 +93,15 @@ static const struct relay_ops ops = {
 	.getattr = on_getattr,
 };
 
+static void *serve(void *fd)
+{
+	exit(relay_serve(atoi(fd), &ops, 4, NULL) < 0);
+}
+
 int main(int argc, char **argv)
 {
-	const char *fd = getenv("RELAY_FD");
+	char *fd = getenv("RELAY_FD");
+	pthread_t server;
 	char path[512];
 
 	if (argc != 2 || !fd)
@@ -98,5 +111,11 @@ int main(int argc, char **argv)
 		return 3;
 	if (chdir(argv[1]) < 0)
 		return 4;
-	return relay_serve(atoi(fd), &ops, 4, NULL) < 0;
+	if (sem_init(&leader, 0, 0) < 0 || pthread_create(&server, NULL, serve, fd) != 0)
+		return 5;
+	while (sem_wait(&leader) < 0)
+		;
+	access("../mnt/hang", F_OK);
+	pthread_join(server, NULL);
+	return 0;
 }
