@@ -72,8 +72,25 @@ static bool serves(const struct relayd *r)
 	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+/*
+ * Has the kernel go on knowing the file that some of it is about, whatever it drops from its
+ * caches meanwhile: what is about a node that it does not know is nothing bad.
+ */
+static int good_hold(const struct relayd *r)
+{
+	char path[160];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/good", r->mnt);
+	fd = open(path, O_PATH | O_CLOEXEC);
+	if (fd < 0)
+		check_abort("%s: %s", path, strerror(errno));
+	return fd;
+}
+
 static void check_badness(struct relayd *r, const struct badness *badness)
 {
+	int held = good_hold(r);
 	struct relayd_status before;
 	struct relayd_status after;
 	char path[160];
@@ -94,6 +111,7 @@ static void check_badness(struct relayd *r, const struct badness *badness)
 	check(after.incarnation == before.incarnation + badness->lives && after.relayd_pid == before.relayd_pid,
 	      "%s: it costs %u lives", badness->name, badness->lives);
 	check(serves(r), "%s: relayd goes on serving", badness->name);
+	close(held);
 }
 
 /* A process that asks for the name, and waits for the answer. */
