@@ -2,8 +2,8 @@
 
 # fsserver: everything but main.c is a library, which the tests link too.
 
-noinst_LTLIBRARIES += fs/libfsserver.la
-fs_libfsserver_la_SOURCES = \
+noinst_LIBRARIES += fs/libfsserver.a
+fs_libfsserver_a_SOURCES = \
 	fs/fsserver/attr.c \
 	fs/fsserver/creds.c \
 	fs/fsserver/dir_reader.c \
@@ -41,9 +41,9 @@ fs_libfsserver_la_SOURCES = \
 
 bin_PROGRAMS += fs/fsserver/fsserver
 fs_fsserver_fsserver_SOURCES = fs/fsserver/main.c
-fs_fsserver_fsserver_LDADD = fs/libfsserver.la librelay/librelay_core.la
+fs_fsserver_fsserver_LDADD = fs/libfsserver.a librelay/librelay_core.a
 
 # The same, ending where the kill matrix wants it to.
 check_PROGRAMS += fs/fsserver/fsserver-crash
 fs_fsserver_fsserver_crash_SOURCES = fs/fsserver/main.c
-fs_fsserver_fsserver_crash_LDADD = fs/libfsserver.la librelay/librelay_crash.la
+fs_fsserver_fsserver_crash_LDADD = fs/libfsserver.a librelay/librelay_crash.a

@@ -47,20 +47,21 @@ noinst_HEADERS += \
 	librelay/relay/opcodes.h \
 	librelay/relay/wire.h
 
-noinst_LTLIBRARIES += librelay/librelay_core.la
-librelay_librelay_core_la_SOURCES = $(librelay_sources)
+noinst_LIBRARIES += librelay/librelay_core.a
+librelay_librelay_core_a_SOURCES = $(librelay_sources)
 
 lib_LTLIBRARIES += librelay/librelay.la
-librelay_librelay_la_SOURCES =
-librelay_librelay_la_LIBADD = librelay/librelay_core.la
+librelay_librelay_la_SOURCES = $(librelay_sources)
+# Its objects have names of their own by this.
+librelay_librelay_la_CPPFLAGS = $(AM_CPPFLAGS)
 librelay_librelay_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -no-undefined \
 	-Wl,--version-script=$(top_srcdir)/librelay/librelay.map
 EXTRA_librelay_librelay_la_DEPENDENCIES = librelay/librelay.map
 EXTRA_DIST += librelay/librelay.map
 
 # The same code with the named points at which the kill matrix ends the process.
-check_LTLIBRARIES += librelay/librelay_crash.la
-librelay_librelay_crash_la_SOURCES = $(librelay_sources) librelay/crash.c
-librelay_librelay_crash_la_CPPFLAGS = $(AM_CPPFLAGS) -DRELAY_CRASH_POINTS
+check_LIBRARIES += librelay/librelay_crash.a
+librelay_librelay_crash_a_SOURCES = $(librelay_sources) librelay/crash.c
+librelay_librelay_crash_a_CPPFLAGS = $(AM_CPPFLAGS) -DRELAY_CRASH_POINTS
 
 pkgconfig_DATA = librelay/relay.pc

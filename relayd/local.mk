@@ -1,7 +1,7 @@
 # Everything of relayd but main.c is a library, which the tests link too.
 
-noinst_LTLIBRARIES += relayd/librelayd.la
-relayd_librelayd_la_SOURCES = \
+noinst_LIBRARIES += relayd/librelayd.a
+relayd_librelayd_a_SOURCES = \
 	relayd/answers.c \
 	relayd/answers.h \
 	relayd/ask.c \
@@ -121,12 +121,11 @@ relayd_librelayd_la_SOURCES = \
 	relayd/way.c \
 	relayd/way.h
 # Where the ways in are installed.
-relayd_librelayd_la_CPPFLAGS = $(AM_CPPFLAGS) -DPKGLIBDIR='"$(pkglibdir)"' -DPKGLIBEXECDIR='"$(pkglibexecdir)"'
-relayd_librelayd_la_LIBADD = $(EV_LIBS)
+relayd_librelayd_a_CPPFLAGS = $(AM_CPPFLAGS) -DPKGLIBDIR='"$(pkglibdir)"' -DPKGLIBEXECDIR='"$(pkglibexecdir)"'
 
 bin_PROGRAMS += relayd/relayd
 relayd_relayd_SOURCES = relayd/main.c
-relayd_relayd_LDADD = relayd/librelayd.la librelay/librelay_core.la
+relayd_relayd_LDADD = relayd/librelayd.a librelay/librelay_core.a $(EV_LIBS)
 
 bin_PROGRAMS += relayd/relayctl
 relayd_relayctl_SOURCES = \
@@ -136,4 +135,4 @@ relayd_relayctl_SOURCES = \
 	relayd/relayctl_mounts.c \
 	relayd/relayctl_table.c \
 	relayd/relayctl_text.c
-relayd_relayctl_LDADD = relayd/librelayd.la librelay/librelay_core.la $(JANSSON_LIBS)
+relayd_relayctl_LDADD = relayd/librelayd.a librelay/librelay_core.a $(EV_LIBS) $(JANSSON_LIBS)

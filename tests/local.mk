@@ -53,7 +53,7 @@ unit_tests += tests/unit/test_nodes
 tests_unit_test_nodes_SOURCES = tests/unit/test_nodes.c $(fs_test_sources)
 tests_unit_test_nodes_LDADD = $(fs_ldadd)
 unit_tests += tests/unit/test_mount_relay
-tests_unit_test_mount_relay_LDADD = ways/libmount_relay.la $(CRITERION_LIBS)
+tests_unit_test_mount_relay_LDADD = ways/libmount_relay.a $(CRITERION_LIBS)
 unit_tests += tests/unit/test_mountopts
 unit_tests += tests/unit/test_namegate
 unit_tests += tests/unit/test_notify
@@ -124,13 +124,13 @@ restore_test_sources = \
 
 # For those of fsserver's tables.
 fs_test_sources = tests/lib/fs_tables.c tests/lib/fs_tables.h
-fs_ldadd = tests/lib/libtest.la fs/libfsserver.la librelay/librelay_core.la $(CRITERION_LIBS)
+fs_ldadd = tests/lib/libtest.a fs/libfsserver.a librelay/librelay_core.a $(CRITERION_LIBS)
 
 # For those that have librelay end at its crash points.
-crash_ldadd = tests/lib/libtest.la librelay/librelay_crash.la $(CRITERION_LIBS)
+crash_ldadd = tests/lib/libtest.a librelay/librelay_crash.a $(CRITERION_LIBS)
 
 # For those that have relayd's tables end at theirs.
-state_crash_ldadd = tests/lib/libtest.la tests/lib/libstate_crash.la relayd/librelayd.la librelay/librelay_core.la \
+state_crash_ldadd = tests/lib/libtest.a tests/lib/libstate_crash.a relayd/librelayd.a librelay/librelay_core.a $(EV_LIBS) \
 	$(CRITERION_LIBS)
 
 # ---- fuzz targets of decoders: tests/fuzz/fuzz_X.c, corpus/X/* ---------------
@@ -139,9 +139,9 @@ fuzz_tests =
 fuzz_tests += tests/fuzz/fuzz_ctl
 tests_fuzz_fuzz_ctl_LDADD = $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_dispatch_reply
-tests_fuzz_fuzz_dispatch_reply_LDADD = tests/lib/libtest.la $(fuzz_ldadd)
+tests_fuzz_fuzz_dispatch_reply_LDADD = tests/lib/libtest.a $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_journal_import
-tests_fuzz_fuzz_journal_import_LDADD = tests/lib/libtest.la $(fuzz_ldadd)
+tests_fuzz_fuzz_journal_import_LDADD = tests/lib/libtest.a $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_mountopts
 tests_fuzz_fuzz_mountopts_LDADD = $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_reply
@@ -151,9 +151,9 @@ tests_fuzz_fuzz_request_LDADD = $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_session_init
 tests_fuzz_fuzz_session_init_LDADD = $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_translate_reply
-tests_fuzz_fuzz_translate_reply_LDADD = tests/lib/libtest.la $(fuzz_ldadd)
+tests_fuzz_fuzz_translate_reply_LDADD = tests/lib/libtest.a $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_state
-tests_fuzz_fuzz_state_LDADD = tests/lib/libtest.la $(fuzz_ldadd)
+tests_fuzz_fuzz_state_LDADD = tests/lib/libtest.a $(fuzz_ldadd)
 
 # ---- integration tests -------------------------------------------------------
 
@@ -266,8 +266,8 @@ EXTRA_DIST += tests/backends/build tests/integration/compat-table.sh
 
 # ---- what tests share ---------------------------------------------------------
 
-check_LTLIBRARIES += tests/lib/libtest.la
-tests_lib_libtest_la_SOURCES = \
+check_LIBRARIES += tests/lib/libtest.a
+tests_lib_libtest_a_SOURCES = \
 	tests/lib/check.c \
 	tests/lib/check.h \
 	tests/lib/direct_play.c \
@@ -302,8 +302,8 @@ tests_lib_libtest_la_SOURCES = \
 	tests/lib/tree.h
 
 # relayd's tables with the points at which test_relayd_crash ends them.
-check_LTLIBRARIES += tests/lib/libstate_crash.la
-tests_lib_libstate_crash_la_SOURCES = \
+check_LIBRARIES += tests/lib/libstate_crash.a
+tests_lib_libstate_crash_a_SOURCES = \
 	relayd/identity.c \
 	relayd/nodes.c \
 	relayd/nodes_check.c \
@@ -311,22 +311,22 @@ tests_lib_libstate_crash_la_SOURCES = \
 	relayd/nodes_link.c \
 	relayd/state.c \
 	relayd/state_open.c
-tests_lib_libstate_crash_la_CPPFLAGS = $(AM_CPPFLAGS) -DSTATE_CRASH_POINTS
+tests_lib_libstate_crash_a_CPPFLAGS = $(AM_CPPFLAGS) -DSTATE_CRASH_POINTS
 
 # ---- how they are built -------------------------------------------------------
 
 # A program without a _SOURCES line of its own is made of the one .c file of its name.
 AM_DEFAULT_SOURCE_EXT = .c
-LDADD = tests/lib/libtest.la relayd/librelayd.la librelay/librelay_core.la $(CRITERION_LIBS)
+LDADD = tests/lib/libtest.a relayd/librelayd.a librelay/librelay_core.a $(EV_LIBS) $(CRITERION_LIBS)
 AM_CPPFLAGS += -I$(top_srcdir)/tests $(CRITERION_CFLAGS)
 
 if ENABLE_FUZZERS
-fuzz_ldadd = $(FUZZ_LDFLAGS) relayd/librelayd.la librelay/librelay_core.la
+fuzz_ldadd = $(FUZZ_LDFLAGS) relayd/librelayd.a librelay/librelay_core.a $(EV_LIBS)
 EXTRA_DIST += tests/fuzz/replay_main.c
 else
-fuzz_ldadd = tests/fuzz/libreplay.la relayd/librelayd.la librelay/librelay_core.la
-check_LTLIBRARIES += tests/fuzz/libreplay.la
-tests_fuzz_libreplay_la_SOURCES = tests/fuzz/replay_main.c
+fuzz_ldadd = tests/fuzz/libreplay.a relayd/librelayd.a librelay/librelay_core.a $(EV_LIBS)
+check_LIBRARIES += tests/fuzz/libreplay.a
+tests_fuzz_libreplay_a_SOURCES = tests/fuzz/replay_main.c
 endif
 
 check_PROGRAMS += $(integration_programs) $(helper_programs) $(fuzz_tests)

@@ -37,18 +37,18 @@ ways_fusermount3_SOURCES = \
 	ways/fusermount_environment.c \
 	ways/fusermount_mount.c \
 	ways/fusermount_unmount.c
-ways_fusermount3_LDADD = librelay/librelay_core.la
+ways_fusermount3_LDADD = librelay/librelay_core.a
 
 bin_PROGRAMS += ways/relay-run
 ways_relay_run_SOURCES = ways/relay_run.c
-ways_relay_run_LDADD = librelay/librelay_core.la
+ways_relay_run_LDADD = librelay/librelay_core.a
 
-noinst_LTLIBRARIES += ways/libmount_relay.la
-ways_libmount_relay_la_SOURCES = ways/mount_relay.h ways/mount_relay_options.c
+noinst_LIBRARIES += ways/libmount_relay.a
+ways_libmount_relay_a_SOURCES = ways/mount_relay.h ways/mount_relay_options.c
 
 sbin_PROGRAMS = ways/mount.relay
 ways_mount_relay_SOURCES = ways/mount_relay.c
-ways_mount_relay_LDADD = ways/libmount_relay.la
+ways_mount_relay_LDADD = ways/libmount_relay.a
 
 # Names that are links, in the build tree as they are installed: it is $RELAY_WAYS_DIR.
 ways_links = ways/fusermount ways/mount.fuse.relay ways/librelay-preload.so
