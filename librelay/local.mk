@@ -5,6 +5,8 @@ librelay_sources = \
 	librelay/attach.h \
 	librelay/backing.c \
 	librelay/backing_table.c \
+	librelay/cache_maps.c \
+	librelay/cache_maps.h \
 	librelay/channel.c \
 	librelay/counts.c \
 	librelay/counts.h \
@@ -43,6 +45,7 @@ relayinclude_HEADERS = \
 	librelay/relay/fuse_abi.h \
 	librelay/relay/relay.h
 noinst_HEADERS += \
+	bpf/known.h \
 	librelay/relay/ctl_wire.h \
 	librelay/relay/opcodes.h \
 	librelay/relay/wire.h

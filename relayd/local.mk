@@ -12,6 +12,8 @@ relayd_librelayd_a_SOURCES = \
 	relayd/backoff.h \
 	relayd/backing.c \
 	relayd/backing.h \
+	relayd/cache_bpf.h \
+	relayd/cache_nobpf.c \
 	relayd/children.c \
 	relayd/children.h \
 	relayd/ctl.c \

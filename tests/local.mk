@@ -6,6 +6,7 @@ unit_tests =
 unit_tests += tests/unit/test_answers
 unit_tests += tests/unit/test_ask
 unit_tests += tests/unit/test_backoff
+unit_tests += tests/unit/test_cache_maps
 unit_tests += tests/unit/test_ctl
 tests_unit_test_ctl_SOURCES = tests/unit/test_ctl.c $(ctl_test_sources)
 unit_tests += tests/unit/test_ctl_access
