@@ -2,6 +2,12 @@
 # same code as the shared library that others link, with relay_* exported only.
 
 librelay_sources = \
+	librelay/absence.c \
+	librelay/absence.h \
+	librelay/absence_list.c \
+	librelay/absence_nodes.c \
+	librelay/absence_notify.c \
+	librelay/absence_parts.h \
 	librelay/attach.h \
 	librelay/backing.c \
 	librelay/backing_table.c \

@@ -13,7 +13,7 @@
 /* The kernel refuses errors outside this range (fs/fuse/dev.c). */
 #define ERROR_MIN (-511)
 
-#define ROW(NAME, handler, shape_, in_, reply_, reply_size_, size_at_, redo_, flags_, ...)                             \
+#define ROW(NAME, handler, shape_, in_, reply_, reply_size_, size_at_, redo_, flags_, absence_, ...)                   \
 	[FUSE_##NAME] = {                                                                                              \
 		.name = #NAME,                                                                                         \
 		.shape = RELAY_SHAPE_##shape_,                                                                         \
@@ -23,6 +23,7 @@
 		.size_at = (size_at_),                                                                                 \
 		.redo = RELAY_REDO_##redo_,                                                                            \
 		.flags = (flags_),                                                                                     \
+		.absence = RELAY_ABSENCE_##absence_,                                                                   \
 		.ids = {__VA_ARGS__},                                                                                  \
 	},
 

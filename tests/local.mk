@@ -3,6 +3,8 @@
 # ---- unit tests: tests/unit/test_X.c, Criterion ------------------------------
 
 unit_tests =
+unit_tests += tests/unit/test_absence
+unit_tests += tests/unit/test_absence_races
 unit_tests += tests/unit/test_answers
 unit_tests += tests/unit/test_ask
 unit_tests += tests/unit/test_backoff
@@ -269,6 +271,8 @@ EXTRA_DIST += tests/backends/build tests/integration/compat-table.sh
 
 check_LIBRARIES += tests/lib/libtest.a
 tests_lib_libtest_a_SOURCES = \
+	tests/lib/fake_absences.c \
+	tests/lib/fake_absences.h \
 	tests/lib/check.c \
 	tests/lib/check.h \
 	tests/lib/direct_play.c \

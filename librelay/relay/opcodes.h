@@ -69,6 +69,24 @@ enum relay_op_flags {
 	(RELAY_OP_WRITES | RELAY_OP_RENAMES | RELAY_OP_CLOSES | RELAY_OP_SYNCS | RELAY_OP_DIRENTS | RELAY_OP_ENTRIES |  \
 	 RELAY_OP_TOUCHES)
 
+/* What an opcode says about what does not exist, or makes untrue of it: librelay/absence.h. */
+enum relay_absence {
+	RELAY_ABSENCE_NOTHING,
+	RELAY_ABSENCE_LOOKS,	   /* tells whether a name of the directory exists */
+	RELAY_ABSENCE_OPENS,	   /* a listing may begin */
+	RELAY_ABSENCE_LISTS,	   /* tells which names exist */
+	RELAY_ABSENCE_CLOSES,	   /* a listing is over */
+	RELAY_ABSENCE_NAMES,	   /* a name comes to be in the directory */
+	RELAY_ABSENCE_BEARS,	   /* the same, and it is an empty directory's */
+	RELAY_ABSENCE_UNNAMES,	   /* a name goes */
+	RELAY_ABSENCE_MOVES,	   /* one comes, in `newdir` at the begin of `in`, and one goes */
+	RELAY_ABSENCE_READS_XATTR, /* tells whether an attribute of the node exists */
+	RELAY_ABSENCE_SETS_XATTR,  /* attributes of the node may come to be */
+	RELAY_ABSENCE_ALTERS,	   /* whatever is known of the node may be untrue afterwards */
+	RELAY_ABSENCE_FORGETS,	   /* the kernel asks for the nodes no more */
+	RELAY_ABSENCE_KINDS,
+};
+
 /*
  * What the fixed part holds, besides the header's nodeid, that relayd translates for a
  * backend that isn't linked with librelay.
@@ -96,6 +114,7 @@ struct relay_op {
 	uint32_t size_at; /* offset within `in` of the reply's size limit */
 	enum relay_redo redo;
 	unsigned flags;
+	enum relay_absence absence;
 	struct relay_id ids[RELAY_IDS_MAX]; /* RELAY_ID_NONE ends them */
 };
 
@@ -106,7 +125,7 @@ struct relay_op {
 #define RELAY_AT(kind, type, member) {RELAY_ID_##kind, offsetof(struct type, member), 0}
 
 /*
- * X(NAME, handler, shape, in_size, reply, reply_size, size_at, redo, flags, ids...)
+ * X(NAME, handler, shape, in_size, reply, reply_size, size_at, redo, flags, absence, ids...)
  *
  * handler is the member of struct relay_ops (relay/relay.h), which is given the
  * parts of the request that the shape names.
@@ -114,105 +133,105 @@ struct relay_op {
 /* clang-format off */
 #define RELAY_OPCODES_HANDLED(X)										\
 	X(LOOKUP, lookup, NAME, 0, FIXED, sizeof(struct fuse_entry_out), 0, REPEAT, RELAY_OP_ENTRY,		\
-	  RELAY_NO_IDS)												\
+	  LOOKS, RELAY_NO_IDS)											\
 	X(GETATTR, getattr, IN, sizeof(struct fuse_getattr_in), FIXED, sizeof(struct fuse_attr_out), 0,		\
-	  REPEAT, RELAY_OP_ATTR, RELAY_FH_IF(fuse_getattr_in, FUSE_GETATTR_FH))					\
+	  REPEAT, RELAY_OP_ATTR, NOTHING, RELAY_FH_IF(fuse_getattr_in, FUSE_GETATTR_FH))			\
 	X(SETATTR, setattr, IN, sizeof(struct fuse_setattr_in), FIXED, sizeof(struct fuse_attr_out), 0,		\
-	  REPEAT, RELAY_OP_ATTR | RELAY_OP_WRITES, RELAY_FH_IF(fuse_setattr_in, FATTR_FH))			\
-	X(READLINK, readlink, NONE, 0, PATH, 0, 0, REPEAT, RELAY_OP_TOUCHES, RELAY_NO_IDS)			\
+	  REPEAT, RELAY_OP_ATTR | RELAY_OP_WRITES, SETS_XATTR, RELAY_FH_IF(fuse_setattr_in, FATTR_FH))		\
+	X(READLINK, readlink, NONE, 0, PATH, 0, 0, REPEAT, RELAY_OP_TOUCHES, NOTHING, RELAY_NO_IDS)		\
 	X(SYMLINK, symlink, NAME_NAME, 0, FIXED, sizeof(struct fuse_entry_out), 0, PRESTATE,			\
-	  RELAY_OP_ENTRY | RELAY_OP_TOUCHES, RELAY_NO_IDS)							\
+	  RELAY_OP_ENTRY | RELAY_OP_TOUCHES, NAMES, RELAY_NO_IDS)						\
 	X(MKNOD, mknod, IN_NAME, sizeof(struct fuse_mknod_in), FIXED, sizeof(struct fuse_entry_out), 0,		\
-	  PRESTATE, RELAY_OP_ENTRY | RELAY_OP_TOUCHES, RELAY_NO_IDS)						\
+	  PRESTATE, RELAY_OP_ENTRY | RELAY_OP_TOUCHES, NAMES, RELAY_NO_IDS)					\
 	X(MKDIR, mkdir, IN_NAME, sizeof(struct fuse_mkdir_in), FIXED, sizeof(struct fuse_entry_out), 0,		\
-	  PRESTATE, RELAY_OP_ENTRY | RELAY_OP_TOUCHES, RELAY_NO_IDS)						\
-	X(UNLINK, unlink, NAME, 0, FIXED, 0, 0, PRESTATE, RELAY_OP_RENAMES, RELAY_NO_IDS)			\
-	X(RMDIR, rmdir, NAME, 0, FIXED, 0, 0, PRESTATE, RELAY_OP_RENAMES, RELAY_NO_IDS)				\
+	  PRESTATE, RELAY_OP_ENTRY | RELAY_OP_TOUCHES, BEARS, RELAY_NO_IDS)					\
+	X(UNLINK, unlink, NAME, 0, FIXED, 0, 0, PRESTATE, RELAY_OP_RENAMES, UNNAMES, RELAY_NO_IDS)		\
+	X(RMDIR, rmdir, NAME, 0, FIXED, 0, 0, PRESTATE, RELAY_OP_RENAMES, UNNAMES, RELAY_NO_IDS)		\
 	X(RENAME, rename, IN_NAME_NAME, sizeof(struct fuse_rename_in), FIXED, 0, 0, PRESTATE,			\
-	  RELAY_OP_RENAMES, RELAY_AT(NODE, fuse_rename_in, newdir))						\
+	  RELAY_OP_RENAMES, MOVES, RELAY_AT(NODE, fuse_rename_in, newdir))					\
 	X(LINK, link, IN_NAME, sizeof(struct fuse_link_in), FIXED, sizeof(struct fuse_entry_out), 0,		\
-	  PRESTATE, RELAY_OP_ENTRY | RELAY_OP_TOUCHES, RELAY_AT(NODE, fuse_link_in, oldnodeid))			\
+	  PRESTATE, RELAY_OP_ENTRY | RELAY_OP_TOUCHES, NAMES, RELAY_AT(NODE, fuse_link_in, oldnodeid))		\
 	X(OPEN, open, IN, sizeof(struct fuse_open_in), FIXED, sizeof(struct fuse_open_out), 0, REPEAT,		\
-	  RELAY_OP_OPENS, RELAY_AT(OFLAGS, fuse_open_in, flags))						\
+	  RELAY_OP_OPENS, NOTHING, RELAY_AT(OFLAGS, fuse_open_in, flags))					\
 	X(READ, read, IN, sizeof(struct fuse_read_in), SIZED, 0, offsetof(struct fuse_read_in, size),		\
-	  REPEAT, RELAY_OP_TOUCHES, RELAY_FH(fuse_read_in))							\
+	  REPEAT, RELAY_OP_TOUCHES, NOTHING, RELAY_FH(fuse_read_in))						\
 	X(WRITE, write, IN_DATA, sizeof(struct fuse_write_in), FIXED, sizeof(struct fuse_write_out), 0,		\
-	  REPEAT, RELAY_OP_WRITES, RELAY_FH(fuse_write_in), RELAY_AT(OFLAGS, fuse_write_in, flags))		\
-	X(STATFS, statfs, NONE, 0, FIXED, sizeof(struct fuse_statfs_out), 0, REPEAT, 0, RELAY_NO_IDS)		\
+	  REPEAT, RELAY_OP_WRITES, NOTHING, RELAY_FH(fuse_write_in), RELAY_AT(OFLAGS, fuse_write_in, flags))	\
+	X(STATFS, statfs, NONE, 0, FIXED, sizeof(struct fuse_statfs_out), 0, REPEAT, 0, NOTHING, RELAY_NO_IDS)	\
 	X(RELEASE, release, IN, sizeof(struct fuse_release_in), FIXED, 0, 0, REPEAT,				\
-	  RELAY_OP_UNWAITED | RELAY_OP_CLOSES, RELAY_FH(fuse_release_in))					\
+	  RELAY_OP_UNWAITED | RELAY_OP_CLOSES, NOTHING, RELAY_FH(fuse_release_in))				\
 	X(FSYNC, fsync, IN, sizeof(struct fuse_fsync_in), FIXED, 0, 0, REPEAT, RELAY_OP_SYNCS,			\
-	  RELAY_FH(fuse_fsync_in))										\
+	  NOTHING, RELAY_FH(fuse_fsync_in))									\
 	X(SETXATTR, setxattr, IN_NAME_DATA, FUSE_COMPAT_SETXATTR_IN_SIZE, FIXED, 0, 0, PRESTATE,		\
-	  RELAY_OP_TOUCHES, RELAY_NO_IDS)									\
+	  RELAY_OP_TOUCHES, SETS_XATTR, RELAY_NO_IDS)								\
 	X(GETXATTR, getxattr, IN_NAME, sizeof(struct fuse_getxattr_in), XATTR, 0,				\
-	  offsetof(struct fuse_getxattr_in, size), REPEAT, 0, RELAY_NO_IDS)					\
+	  offsetof(struct fuse_getxattr_in, size), REPEAT, 0, READS_XATTR, RELAY_NO_IDS)			\
 	X(LISTXATTR, listxattr, IN, sizeof(struct fuse_getxattr_in), XATTR, 0,					\
-	  offsetof(struct fuse_getxattr_in, size), REPEAT, 0, RELAY_NO_IDS)					\
-	X(REMOVEXATTR, removexattr, NAME, 0, FIXED, 0, 0, PRESTATE, RELAY_OP_TOUCHES, RELAY_NO_IDS)		\
+	  offsetof(struct fuse_getxattr_in, size), REPEAT, 0, NOTHING, RELAY_NO_IDS)				\
+	X(REMOVEXATTR, removexattr, NAME, 0, FIXED, 0, 0, PRESTATE, RELAY_OP_TOUCHES, SETS_XATTR, RELAY_NO_IDS)	\
 	X(FLUSH, flush, IN, sizeof(struct fuse_flush_in), FIXED, 0, 0, REPEAT,					\
-	  RELAY_OP_FORCED | RELAY_OP_SYNCS, RELAY_FH(fuse_flush_in))						\
+	  RELAY_OP_FORCED | RELAY_OP_SYNCS, NOTHING, RELAY_FH(fuse_flush_in))					\
 	X(OPENDIR, opendir, IN, sizeof(struct fuse_open_in), FIXED, sizeof(struct fuse_open_out), 0, REPEAT,	\
-	  RELAY_OP_OPENS | RELAY_OP_OPENS_DIR, RELAY_NO_IDS)							\
+	  RELAY_OP_OPENS | RELAY_OP_OPENS_DIR, OPENS, RELAY_NO_IDS)						\
 	X(READDIR, readdir, IN, sizeof(struct fuse_read_in), SIZED, 0, offsetof(struct fuse_read_in, size),	\
-	  REPEAT, RELAY_OP_DIRENTS, RELAY_FH(fuse_read_in))							\
+	  REPEAT, RELAY_OP_DIRENTS, LISTS, RELAY_FH(fuse_read_in))						\
 	X(RELEASEDIR, releasedir, IN, sizeof(struct fuse_release_in), FIXED, 0, 0, REPEAT,			\
-	  RELAY_OP_UNWAITED | RELAY_OP_CLOSES, RELAY_FH(fuse_release_in))					\
+	  RELAY_OP_UNWAITED | RELAY_OP_CLOSES, CLOSES, RELAY_FH(fuse_release_in))				\
 	X(FSYNCDIR, fsyncdir, IN, sizeof(struct fuse_fsync_in), FIXED, 0, 0, REPEAT, 0,				\
-	  RELAY_FH(fuse_fsync_in))										\
+	  NOTHING, RELAY_FH(fuse_fsync_in))									\
 	X(GETLK, getlk, IN, sizeof(struct fuse_lk_in), FIXED, sizeof(struct fuse_lk_out), 0, REPEAT,		\
-	  RELAY_OP_LOCKS, RELAY_FH(fuse_lk_in))									\
+	  RELAY_OP_LOCKS, NOTHING, RELAY_FH(fuse_lk_in))							\
 	X(SETLK, setlk, IN, sizeof(struct fuse_lk_in), FIXED, 0, 0, REPEAT, RELAY_OP_LOCKS,			\
-	  RELAY_FH(fuse_lk_in))											\
+	  NOTHING, RELAY_FH(fuse_lk_in))									\
 	X(SETLKW, setlkw, IN, sizeof(struct fuse_lk_in), FIXED, 0, 0, REPEAT,					\
-	  RELAY_OP_WAITS | RELAY_OP_LOCKS, RELAY_FH(fuse_lk_in))						\
-	X(ACCESS, access, IN, sizeof(struct fuse_access_in), FIXED, 0, 0, REPEAT, 0, RELAY_NO_IDS)		\
+	  RELAY_OP_WAITS | RELAY_OP_LOCKS, NOTHING, RELAY_FH(fuse_lk_in))					\
+	X(ACCESS, access, IN, sizeof(struct fuse_access_in), FIXED, 0, 0, REPEAT, 0, NOTHING, RELAY_NO_IDS)	\
 	X(CREATE, create, IN_NAME, sizeof(struct fuse_create_in), FIXED,					\
 	  sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out), 0, PRESTATE,				\
-	  RELAY_OP_ENTRY | RELAY_OP_OPENS | RELAY_OP_TOUCHES, RELAY_AT(OFLAGS, fuse_create_in, flags))		\
+	  RELAY_OP_ENTRY | RELAY_OP_OPENS | RELAY_OP_TOUCHES, NAMES, RELAY_AT(OFLAGS, fuse_create_in, flags))	\
 	X(BMAP, bmap, IN, sizeof(struct fuse_bmap_in), FIXED, sizeof(struct fuse_bmap_out), 0, REPEAT, 0,	\
-	  RELAY_NO_IDS)												\
-	X(DESTROY, destroy, NONE, 0, FIXED, 0, 0, REPEAT, RELAY_OP_OWN | RELAY_OP_FORCED, RELAY_NO_IDS)		\
+	  NOTHING, RELAY_NO_IDS)										\
+	X(DESTROY, destroy, NONE, 0, FIXED, 0, 0, REPEAT, RELAY_OP_OWN | RELAY_OP_FORCED, NOTHING, RELAY_NO_IDS)	\
 	X(IOCTL, ioctl, IN_DATA, sizeof(struct fuse_ioctl_in), IOCTL, 0,					\
-	  offsetof(struct fuse_ioctl_in, out_size), REPEAT, RELAY_OP_WRITES, RELAY_FH(fuse_ioctl_in))		\
+	  offsetof(struct fuse_ioctl_in, out_size), REPEAT, RELAY_OP_WRITES, ALTERS, RELAY_FH(fuse_ioctl_in))	\
 	X(POLL, poll, IN, sizeof(struct fuse_poll_in), FIXED, sizeof(struct fuse_poll_out), 0, REPEAT, 0,	\
-	  RELAY_FH(fuse_poll_in))										\
+	  NOTHING, RELAY_FH(fuse_poll_in))									\
 	X(NOTIFY_REPLY, notify_reply, IN_DATA, sizeof(struct fuse_notify_retrieve_in), NEVER, 0, 0, REPEAT,	\
-	  0, RELAY_NO_IDS)											\
+	  0, NOTHING, RELAY_NO_IDS)										\
 	X(FALLOCATE, fallocate, IN, sizeof(struct fuse_fallocate_in), FIXED, 0, 0, PRESTATE,			\
-	  RELAY_OP_WRITES, RELAY_FH(fuse_fallocate_in))								\
+	  RELAY_OP_WRITES, NOTHING, RELAY_FH(fuse_fallocate_in))						\
 	X(READDIRPLUS, readdirplus, IN, sizeof(struct fuse_read_in), SIZED, 0,					\
-	  offsetof(struct fuse_read_in, size), REPEAT, RELAY_OP_ENTRIES, RELAY_FH(fuse_read_in))		\
+	  offsetof(struct fuse_read_in, size), REPEAT, RELAY_OP_ENTRIES, LISTS, RELAY_FH(fuse_read_in))		\
 	X(RENAME2, rename2, IN_NAME_NAME, sizeof(struct fuse_rename2_in), FIXED, 0, 0, PRESTATE,		\
-	  RELAY_OP_RENAMES, RELAY_AT(NODE, fuse_rename2_in, newdir))						\
+	  RELAY_OP_RENAMES, MOVES, RELAY_AT(NODE, fuse_rename2_in, newdir))					\
 	X(LSEEK, lseek, IN, sizeof(struct fuse_lseek_in), FIXED, sizeof(struct fuse_lseek_out), 0, REPEAT,	\
-	  0, RELAY_FH(fuse_lseek_in))										\
+	  0, NOTHING, RELAY_FH(fuse_lseek_in))									\
 	X(COPY_FILE_RANGE, copy_file_range, IN, sizeof(struct fuse_copy_file_range_in), FIXED,			\
 	  sizeof(struct fuse_write_out), 0, REPEAT, RELAY_OP_WRITES,						\
-	  RELAY_AT(FH, fuse_copy_file_range_in, fh_in), RELAY_AT(NODE, fuse_copy_file_range_in, nodeid_out),	\
+	  NOTHING, RELAY_AT(FH, fuse_copy_file_range_in, fh_in), RELAY_AT(NODE, fuse_copy_file_range_in, nodeid_out),	\
 	  RELAY_AT(FH, fuse_copy_file_range_in, fh_out))							\
 	X(SETUPMAPPING, setupmapping, IN, sizeof(struct fuse_setupmapping_in), FIXED, 0, 0, REPEAT, 0,		\
-	  RELAY_FH(fuse_setupmapping_in))									\
+	  NOTHING, RELAY_FH(fuse_setupmapping_in))								\
 	X(REMOVEMAPPING, removemapping, IN_DATA, sizeof(struct fuse_removemapping_in), FIXED, 0, 0, REPEAT,	\
-	  0, RELAY_NO_IDS)											\
-	X(SYNCFS, syncfs, IN, sizeof(struct fuse_syncfs_in), FIXED, 0, 0, REPEAT, 0, RELAY_NO_IDS)		\
+	  0, NOTHING, RELAY_NO_IDS)										\
+	X(SYNCFS, syncfs, IN, sizeof(struct fuse_syncfs_in), FIXED, 0, 0, REPEAT, 0, NOTHING, RELAY_NO_IDS)	\
 	X(TMPFILE, tmpfile, IN_NAME, sizeof(struct fuse_create_in), FIXED,					\
 	  sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out), 0, REPEAT,				\
-	  RELAY_OP_ENTRY | RELAY_OP_OPENS | RELAY_OP_TOUCHES, RELAY_AT(OFLAGS, fuse_create_in, flags))		\
+	  RELAY_OP_ENTRY | RELAY_OP_OPENS | RELAY_OP_TOUCHES, NOTHING, RELAY_AT(OFLAGS, fuse_create_in, flags))	\
 	X(STATX, statx, IN, sizeof(struct fuse_statx_in), FIXED, sizeof(struct fuse_statx_out), 0, REPEAT,	\
-	  RELAY_OP_STATX, RELAY_FH_IF(fuse_statx_in, FUSE_GETATTR_FH))						\
+	  RELAY_OP_STATX, NOTHING, RELAY_FH_IF(fuse_statx_in, FUSE_GETATTR_FH))					\
 	X(COPY_FILE_RANGE_64, copy_file_range_64, IN, sizeof(struct fuse_copy_file_range_in), FIXED,		\
 	  sizeof(struct fuse_copy_file_range_out), 0, REPEAT, RELAY_OP_WRITES,					\
-	  RELAY_AT(FH, fuse_copy_file_range_in, fh_in), RELAY_AT(NODE, fuse_copy_file_range_in, nodeid_out),	\
+	  NOTHING, RELAY_AT(FH, fuse_copy_file_range_in, fh_in), RELAY_AT(NODE, fuse_copy_file_range_in, nodeid_out),	\
 	  RELAY_AT(FH, fuse_copy_file_range_in, fh_out))
 
 /* Those whose handler is called in another way, or that have none (librelay/serve_*.c). */
 #define RELAY_OPCODES_LIBRARY(X)										\
-	X(FORGET, forget, IN, sizeof(struct fuse_forget_in), NEVER, 0, 0, REPEAT, 0, RELAY_NO_IDS)		\
-	X(INIT, init, IN, 16, INIT, 0, 0, REPEAT, RELAY_OP_OWN, RELAY_NO_IDS)					\
-	X(INTERRUPT, interrupt, IN, sizeof(struct fuse_interrupt_in), NEVER, 0, 0, REPEAT, 0, RELAY_NO_IDS)	\
+	X(FORGET, forget, IN, sizeof(struct fuse_forget_in), NEVER, 0, 0, REPEAT, 0, FORGETS, RELAY_NO_IDS)	\
+	X(INIT, init, IN, 16, INIT, 0, 0, REPEAT, RELAY_OP_OWN, NOTHING, RELAY_NO_IDS)				\
+	X(INTERRUPT, interrupt, IN, sizeof(struct fuse_interrupt_in), NEVER, 0, 0, REPEAT, 0, NOTHING, RELAY_NO_IDS)	\
 	X(BATCH_FORGET, batch_forget, IN_DATA, sizeof(struct fuse_batch_forget_in), NEVER, 0, 0, REPEAT, 0,	\
-	  RELAY_NO_IDS)
+	  FORGETS, RELAY_NO_IDS)
 /* clang-format on */
 
 #define RELAY_OPCODES(X) RELAY_OPCODES_HANDLED(X) RELAY_OPCODES_LIBRARY(X)
