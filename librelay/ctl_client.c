@@ -280,6 +280,27 @@ int relay_internal_ctl_target(const char *directory, char *path, size_t size, in
 	return 0;
 }
 
+int relay_internal_ctl_seconds(const char *text, uint32_t *ms)
+{
+	char *end;
+	double seconds = strtod(text, &end);
+
+	if (end == text || *end || !(seconds >= 0.1 && seconds <= 4000000))
+		return -EINVAL;
+	*ms = (uint32_t)(seconds * 1000.0 + 0.5);
+	return 0;
+}
+
+int relay_internal_ctl_down_policy(const char *text, uint32_t *ms)
+{
+	static const char fail_after[] = "fail-after=";
+
+	if (strncmp(text, fail_after, sizeof(fail_after) - 1) == 0)
+		return relay_internal_ctl_seconds(text + sizeof(fail_after) - 1, ms);
+	*ms = 0;
+	return strcmp(text, "wait") == 0 ? 0 : -EINVAL;
+}
+
 int relay_internal_ctl_mount(const char *path, const struct relay_ctl_mount_args *args, char *why, size_t why_size,
 			     unsigned *exit_status)
 {
@@ -297,6 +318,8 @@ int relay_internal_ctl_mount(const char *path, const struct relay_ctl_mount_args
 			       (args->socket_lane ? RELAY_CTL_MOUNT_SOCKET_LANE : 0) |
 			       (args->no_resend ? RELAY_CTL_MOUNT_NO_RESEND : 0));
 	mount->lives = htole32(args->lives);
+	mount->request_timeout_ms = htole32(args->request_timeout_ms);
+	mount->fail_after_ms = htole32(args->fail_after_ms);
 	mount->via_wanted = htole32(args->via);
 	relay_internal_ctl_put(&client->frame, &mount->name, args->name);
 	relay_internal_ctl_put(&client->frame, &mount->mountpoint, args->mountpoint);

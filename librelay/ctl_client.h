@@ -71,6 +71,12 @@ const char *relay_internal_ctl_string(const struct relay_ctl_client *client, con
  */
 int relay_internal_ctl_target(const char *directory, char *path, size_t size, int *fd);
 
+/* A time of at least 0.1 s, as an option has it, in milliseconds.  Returns 0 or -EINVAL. */
+int relay_internal_ctl_seconds(const char *text, uint32_t *ms);
+
+/* "wait" (0), or "fail-after=SECONDS".  Returns 0 or -EINVAL. */
+int relay_internal_ctl_down_policy(const char *text, uint32_t *ms);
+
 /* What relayd --mount hands over to a relayd that serves the socket already. */
 struct relay_ctl_mount_args {
 	const char *name; /* NULL: the mountpoint */
@@ -79,6 +85,8 @@ struct relay_ctl_mount_args {
 	const char *backend;
 	const char *directory;
 	unsigned lives; /* 0: the default */
+	uint32_t request_timeout_ms; /* 0: none */
+	uint32_t fail_after_ms;	     /* 0: never */
 	bool shared_store;
 	bool write_behind;
 	bool socket_lane;

@@ -104,6 +104,7 @@ static void slot_renew(struct relay_slot *slot)
 	slot->pre_size = 0;
 	__atomic_store_n(&slot->channel_unique, 0, __ATOMIC_RELAXED);
 	atomic_store_explicit(&slot->undo_count, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->interrupted, 0, memory_order_relaxed);
 }
 
 /* READING to TAKEN. */
@@ -183,6 +184,13 @@ void relay_internal_direct_stop(struct relay_thread *thread)
 	thread->slot = RELAY_NO_SLOT;
 }
 
+/* In the slot too: another incarnation may have to be told. */
+static void interrupted_set(struct relay_session *session, uint32_t index, uint64_t unique)
+{
+	atomic_store(&session->interrupted[index], unique);
+	atomic_store_explicit(&relay_slot_at(&session->journal, index)->interrupted, unique, memory_order_relaxed);
+}
+
 /*
  * Moves a request that may wait for others into a small slot, so that waiters never use
  * up the large ones, and leaves the large one void.  Returns the small one, or
@@ -210,7 +218,7 @@ static uint32_t slot_shrink(struct relay_session *session, struct fuse_in_header
 	pthread_mutex_lock(&session->lock);
 	header_set_unique(to, from->unique);
 	slot_publish(relay_slot_at(&session->journal, small), head.opcode, from->unique, size);
-	atomic_store(&session->interrupted[small], atomic_load(&session->interrupted[index]));
+	interrupted_set(session, small, atomic_load(&session->interrupted[index]));
 	header_set_unique(from, 0);
 	pthread_mutex_unlock(&session->lock);
 	return small;
@@ -299,7 +307,7 @@ static void interrupt_take(struct relay_session *session, const struct fuse_in_h
 	index = slot_find(session, unique);
 	/* Remembered first: the request may not have come to its handler yet. */
 	if (index != RELAY_NO_SLOT)
-		atomic_store(&session->interrupted[index], unique);
+		interrupted_set(session, index, unique);
 	pthread_mutex_unlock(&session->lock);
 	if (index != RELAY_NO_SLOT && session->ops->interrupt)
 		session->ops->interrupt(session, unique);

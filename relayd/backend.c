@@ -4,7 +4,9 @@
  */
 #include "backend.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -13,6 +15,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "stacks.h"
 
 /* PF_EXITING of linux/sched.h, in the flags of proc(5). */
 #define TASK_EXITING 0x4u
@@ -177,6 +181,16 @@ bool backend_kill(struct backend *backend)
 	return process_kill(&backend->first) || server;
 }
 
+int backend_stacks_kill(struct backend *backend, const char *name)
+{
+	const struct backend_process *all[STACKS_MAX] = {&backend->first, &backend->server};
+	struct stacks_process processes[STACKS_MAX];
+
+	for (unsigned i = 0; i < STACKS_MAX; i++)
+		processes[i] = (struct stacks_process){process_lives(all[i]) ? all[i]->pid : 0, all[i]->pidfd};
+	return stacks_log_and_kill(name, processes, STACKS_MAX);
+}
+
 /* A field of proc(5)'s stat from the third on, behind the end of the name.  0 if there is none. */
 static unsigned long stat_field(const char *name_end, unsigned field)
 {
@@ -188,35 +202,56 @@ static unsigned long stat_field(const char *name_end, unsigned field)
 }
 
 /*
- * A process that has a file of its own mount open, or waits there for an answer, ends by
- * that mount's answer, and keeps its channel until then: neither the channel nor the pidfd tells.
+ * proc(5): pid (name) state, then flags as the 9th and the pending signals as the 31st.  Z once it
+ * has left; EXITING while it closes its files itself, as the last thread does; with SIGKILL
+ * pending, which all threads of a process that ends have, it does not go on.
  */
-bool backend_dying(const struct backend *backend)
+static bool thread_dying(int tasks, const char *thread)
 {
 	char path[32], stat[1024];
 	const char *name_end;
-	FILE *file;
-	size_t n;
+	ssize_t n = -1;
+	int fd;
 
-	if (!backend->child)
-		return false;
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)backend->pid);
-	file = fopen(path, "re");
-	if (!file)
-		return false;
-	n = fread(stat, 1, sizeof(stat) - 1, file);
-	fclose(file);
+	snprintf(path, sizeof(path), "%.20s/stat", thread);
+	fd = openat(tasks, path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, stat, sizeof(stat) - 1);
+		close(fd);
+	}
+	/* It has ended since it was listed. */
+	if (n <= 0)
+		return true;
 	stat[n] = '\0';
-	/*
-	 * proc(5): pid (name) state, then flags as the 9th and the pending signals as the 31st.  Z while
-	 * threads of it are left, which end; EXITING while it closes its files itself, as the last of
-	 * them; with SIGKILL pending, which all its threads have then, no thread goes on.
-	 */
 	name_end = strrchr(stat, ')');
 	if (!name_end || name_end[1] != ' ')
 		return false;
-	return name_end[2] == 'Z' || stat_field(name_end, 9) & TASK_EXITING ||
+	return name_end[2] == 'Z' || name_end[2] == 'X' || stat_field(name_end, 9) & TASK_EXITING ||
 	       stat_field(name_end, 31) & 1ul << (SIGKILL - 1);
+}
+
+/*
+ * A process that has a file of its own mount open, or waits there for an answer, ends by
+ * that mount's answer, and keeps its channel until then: neither the channel nor the pidfd tells.
+ * It is dying if all its threads are: the first one may have left the others to serve.
+ */
+bool backend_dying(const struct backend *backend)
+{
+	bool dying = true;
+	struct dirent *entry;
+	char path[32];
+	DIR *dir;
+
+	if (!backend->child)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)backend->pid);
+	dir = opendir(path);
+	if (!dir)
+		return false;
+	while (dying && (entry = readdir(dir)) != NULL)
+		dying = entry->d_name[0] == '.' || thread_dying(dirfd(dir), entry->d_name);
+	closedir(dir);
+	return dying;
 }
 
 static void process_end(struct backend_process *process)

@@ -65,6 +65,9 @@ void backend_give_up(struct backend *backend);
 /* Kills what lives of it.  Returns whether there was anything whose end on_end() will tell. */
 bool backend_kill(struct backend *backend);
 
+/* Logs what its threads do, and kills it then.  Returns 0, or a negative errno: nothing is done. */
+int backend_stacks_kill(struct backend *backend, const char *name);
+
 /* Whether the server is dying without an end: it has left, and waits for its last answer. */
 bool backend_dying(const struct backend *backend);
 

@@ -34,6 +34,8 @@ static_assert((int)RELAY_CTL_VIA_WANTED_FD == (int)WAY_WANTED_FD, "wanted");
 static_assert((int)RELAY_CTL_VIA_WANTED_FUSERMOUNT == (int)WAY_WANTED_FUSERMOUNT, "wanted");
 static_assert((int)RELAY_CTL_VIA_WANTED_PRELOAD == (int)WAY_WANTED_PRELOAD, "wanted");
 static_assert((int)RELAY_CTL_EXIT_SOCKET == (int)EXIT_SOCKET, "exit status");
+static_assert(sizeof(struct relay_ctl_attach) <= CTL_WIDENED_MAX && sizeof(struct relay_ctl_run) <= CTL_WIDENED_MAX,
+	      "widened");
 
 /* Whose mount it is, or root: the others don't even see it. */
 static bool may_see(const struct ctl_conn *conn, const struct mount *mount)
@@ -113,6 +115,8 @@ static int do_mount(struct ctl_request *request)
 		.socket_lane = le32toh(body->flags) & RELAY_CTL_MOUNT_SOCKET_LANE,
 		.no_resend = le32toh(body->flags) & RELAY_CTL_MOUNT_NO_RESEND,
 		.lives = le32toh(body->lives),
+		.request_timeout_ms = le32toh(body->request_timeout_ms),
+		.fail_after_ms = le32toh(body->fail_after_ms),
 		.via = (enum way_wanted)le32toh(body->via_wanted),
 	};
 	struct mount *mount;
@@ -188,6 +192,7 @@ static int do_stats(struct ctl_request *request)
 	out->longest_pause_us = htole64(stats->longest_pause_us);
 	out->last_pause_us = htole64(stats->last_pause_us);
 	out->answered = htole64(stats->answered);
+	out->failed = htole64(stats->failed);
 	out->row_size = htole32(sizeof(*row));
 	out->rows_offset = htole32(frame->size);
 	for (opcode = 0; opcode < RELAY_OPCODE_MAX; opcode++) {
@@ -320,6 +325,7 @@ static const struct ctl_command commands[RELAY_CTL_TYPES] = {
 	[RELAY_CTL_RUN] = {
 		.name = "RUN",
 		.fixed = sizeof(struct relay_ctl_run),
+		.fixed_min = RELAY_CTL_RUN_FIXED_MIN,
 		.rule = CTL_RULE_DAEMON,
 		.strings = {
 			STRING(relay_ctl_run, name, false),

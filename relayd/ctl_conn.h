@@ -33,7 +33,7 @@ struct mount;
 /* Nor more descriptors than RUN. */
 #define CTL_FDS_MAX RELAY_CTL_RUN_FDS
 /* The longest fixed part of a command that had a shorter one before. */
-#define CTL_WIDENED_MAX 56u
+#define CTL_WIDENED_MAX sizeof(struct relay_ctl_mount)
 
 struct ctl {
 	struct loop *loop;

@@ -139,6 +139,8 @@ static int run(struct ctl_request *request, const struct run_strings *strings, c
 		.socket_lane = le32toh(body->flags) & RELAY_CTL_MOUNT_SOCKET_LANE,
 		.no_resend = le32toh(body->flags) & RELAY_CTL_MOUNT_NO_RESEND,
 		.lives = le32toh(body->lives),
+		.request_timeout_ms = le32toh(body->request_timeout_ms),
+		.fail_after_ms = le32toh(body->fail_after_ms),
 	};
 
 	snprintf(name, sizeof(name), "run-%d", (int)conn->pid);

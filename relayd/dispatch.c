@@ -220,7 +220,9 @@ int dispatch_init(struct dispatch *dispatch, const char *name, struct journal *j
 	/* Every page is there from the start: a reply must not fail for want of one. */
 	dispatch->reply = mmap(NULL, DISPATCH_REPLY_SIZE, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (!dispatch->inflight || dispatch->reply == MAP_FAILED || direct_init(&dispatch->direct) < 0) {
+	if (!dispatch->inflight || dispatch->reply == MAP_FAILED ||
+	    watch_init(&dispatch->watch, journal_slots(journal)) < 0 || direct_init(&dispatch->direct) < 0) {
+		watch_deinit(&dispatch->watch);
 		if (dispatch->reply != MAP_FAILED)
 			munmap(dispatch->reply, DISPATCH_REPLY_SIZE);
 		free(dispatch->inflight);
@@ -300,6 +302,7 @@ void dispatch_deinit(struct dispatch *dispatch)
 	keep_deinit(&dispatch->keep);
 	backing_deinit(&dispatch->backing);
 	direct_deinit(&dispatch->direct);
+	watch_deinit(&dispatch->watch);
 	munmap(dispatch->reply, DISPATCH_REPLY_SIZE);
 	free(dispatch->inflight);
 	pthread_cond_destroy(&dispatch->changed);

@@ -48,6 +48,7 @@
 #include "session.h"
 #include "stats.h"
 #include "translate.h"
+#include "watch.h"
 
 enum inflight_state {
 	INFLIGHT_IDLE,
@@ -77,6 +78,7 @@ struct inflight {
 	struct relay_bounds bounds;
 	unsigned lives; /* incarnations that died of their own while they had it */
 	unsigned kills; /* incarnations that were killed while they had it */
+	unsigned hangs; /* incarnations that were ended because they held it */
 	bool no_reply;	/* FORGET: only the slot is to be freed */
 	bool delivered; /* to an earlier incarnation: a redo */
 	bool unwaited;	/* the kernel sent it for nobody who waits */
@@ -154,11 +156,13 @@ struct dispatch {
 	struct loop_wake *wake; /* the mount's: has it look at events */
 	_Atomic unsigned events;
 	_Atomic bool watched;
+	_Atomic bool failing; /* what would wait for a backend is answered with an error */
 	_Atomic bool librelay; /* the present incarnation has said HELLO */
 	bool shared;	       /* the replier's: some incarnation was given the journal */
 	_Atomic bool translated; /* backends make up their own ids: from the first dispatch_redo() on */
 	_Atomic bool forgetting; /* translate.forgets may hold some */
 	struct direct direct;
+	struct watch watch; /* the main thread's */
 	pid_t gone; /* the main thread's: whose channel has ended, and who has not; 0: none */
 	_Atomic uint64_t died_ns; /* when the last incarnation died, until the pause is noted */
 
@@ -200,7 +204,8 @@ void dispatch_gate_shut(struct dispatch *dispatch);
 /*
  * After DISPATCH_DRAINED: sends the replies that the dead incarnation had stored
  * to the kernel, and makes the rest wait for the next one.  `own_fault`: it died
- * by its own doing, which counts against the requests that it had.
+ * by its own doing, which counts against the requests that it had.  If it was ended
+ * for a request that it held (watch_look()), that counts against that one alone.
  */
 void dispatch_channel_end(struct dispatch *dispatch, bool own_fault);
 
@@ -236,6 +241,15 @@ void dispatch_sweep(struct dispatch *dispatch);
  * whether there are requests that a backend which is dying would have to answer.
  */
 bool dispatch_look(struct dispatch *dispatch);
+
+/*
+ * While the gate is shut: what waits for a backend, and what comes, is answered with an error
+ * (dispatch_fail.c), until dispatch_fail_end().  What comes in the direct lane, and what was given
+ * back, waits for the next dispatch_fail_waiting().
+ */
+void dispatch_fail_begin(struct dispatch *dispatch);
+void dispatch_fail_waiting(struct dispatch *dispatch);
+void dispatch_fail_end(struct dispatch *dispatch);
 
 /*
  * Requests in flight; those that the present incarnation has and that don't wait for others.
@@ -312,6 +326,18 @@ static inline uint64_t dispatch_kernel_number(uint64_t unique)
 void dispatch_device_look(struct dispatch *dispatch);
 /* Answers a request that waits, if its caller waits for nothing but that answer to die. */
 void dispatch_abandon(struct dispatch *dispatch, uint32_t slot, bool locked);
+/*
+ * Gives the kernel an error for a request in that state, and keeps its slot for the rollback.
+ * Returns false if it is in another one by now.
+ */
+bool dispatch_give_up(struct dispatch *dispatch, uint32_t slot, uint32_t state, int error);
+/* A request for which no backend has served in time; `lock` is held. */
+void dispatch_fail(struct dispatch *dispatch, uint32_t slot);
+/* Whether such a request is answered with an error: not what the backend has to hear of some day. */
+static inline bool dispatch_fails(const struct relay_op *op)
+{
+	return op->reply != RELAY_REPLY_NEVER && !(op->flags & RELAY_OP_UNWAITED);
+}
 /* Whether its caller, who can be given up, is dying. */
 bool dispatch_caller_dying(const struct inflight *r);
 void dispatch_event(struct dispatch *dispatch, unsigned events);

@@ -20,9 +20,12 @@
 #include "dispatch_direct.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "dispatch.h"
 #include "log.h"
@@ -33,10 +36,16 @@
 int direct_init(struct direct *direct)
 {
 	uint8_t *both = mmap(NULL, 2 * BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = DISPATCH_SIGNAL};
 
 	*direct = (struct direct){0};
 	if (both == MAP_FAILED)
 		return -ENOMEM;
+	event._sigev_un._tid = gettid();
+	if (timer_create(CLOCK_MONOTONIC, &event, &direct->alarm) < 0) {
+		munmap(both, 2 * BUFFER_SIZE);
+		return -errno;
+	}
 	direct->buffer = both;
 	direct->copy = both + BUFFER_SIZE;
 	return 0;
@@ -44,6 +53,7 @@ int direct_init(struct direct *direct)
 
 void direct_deinit(struct direct *direct)
 {
+	timer_delete(direct->alarm);
 	munmap(direct->buffer, 2 * BUFFER_SIZE);
 }
 
@@ -163,9 +173,27 @@ static bool request_import(struct dispatch *dispatch, uint32_t slot, const struc
 	} else if (op->flags & RELAY_OP_OWN) {
 		dispatch_refuse(dispatch, slot, 0);
 	} else {
+		/* Else the next one would not hear of it: an INTERRUPT that was read is gone. */
+		if (journal_slot_interrupted(dispatch->journal, slot) == dispatch_kernel_number(r->unique))
+			atomic_store(&r->interrupted, true);
 		slot_adopt(dispatch, slot, op);
 	}
 	return true;
+}
+
+/*
+ * A request that cannot be read any more, since the backend has spoilt it.  The kernel is told,
+ * if that is its number; of one that takes no reply it says ENOENT.  It must not come
+ * again as if it were new.
+ */
+static void slot_spoilt(struct dispatch *dispatch, uint64_t unique)
+{
+	const struct fuse_out_header out = {.len = sizeof(out), .error = -EIO, .unique = unique};
+
+	if (!(unique & 1) && !is_known(dispatch, unique) &&
+	    write(dispatch->session->fd, &out, sizeof(out)) < 0 && errno != ENOENT && errno != ENODEV)
+		log_error("%s: the kernel refused EIO for unique %llu: %s", dispatch->name, (unsigned long long)unique,
+			  strerror(errno));
 }
 
 /* What has no reply and is nobody's request: it is done with. */
@@ -184,8 +212,11 @@ static bool slot_import(struct dispatch *dispatch, uint32_t slot)
 		return true;
 	if (journal_slot_state(dispatch->journal, slot) == RELAY_SLOT_FREE)
 		return slot_drop(dispatch, slot, true);
-	if (!slot_copy(dispatch, slot, &header))
+	if (!slot_copy(dispatch, slot, &header)) {
+		if (header.unique)
+			slot_spoilt(dispatch, header.unique);
 		return slot_drop(dispatch, slot, header.unique == 0);
+	}
 	if (header.unique == 0 || header.opcode == FUSE_NOTIFY_REPLY)
 		return slot_drop(dispatch, slot, true);
 	/* After all the others: it may come before the one that it is about. */

@@ -27,6 +27,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 struct dispatch;
 struct inflight;
@@ -45,9 +46,10 @@ struct direct {
 	uint8_t *buffer;       /* what the main thread reads */
 	uint32_t held;	       /* the size of what is in it, for which there was no slot; 0: nothing */
 	uint8_t *copy;	       /* of the slot that is being looked at */
+	timer_t alarm;	       /* interrupts the main thread in read(): see dispatch_resend.c */
 };
 
-/* Returns 0 or -ENOMEM. */
+/* On the main thread.  Returns 0 or a negative errno. */
 int direct_init(struct direct *direct);
 void direct_deinit(struct direct *direct);
 

@@ -133,11 +133,13 @@ static void request_pass(struct dispatch *dispatch, uint32_t slot)
 	pthread_mutex_lock(&dispatch->lock);
 	atomic_store(&r->state, INFLIGHT_WAITING);
 	/* What nobody waits for holds nobody up, and what comes behind it may have to be answered. */
-	while (!dispatch->gate && !dispatch->stop && !dispatch->unplugged && !r->unwaited &&
+	while (!dispatch->gate && !dispatch->stop && !dispatch->unplugged && !r->unwaited && !dispatch->failing &&
 	       atomic_load(&r->state) == INFLIGHT_WAITING)
 		pthread_cond_wait(&dispatch->changed, &dispatch->lock);
 	if (dispatch->gate && atomic_load(&r->state) == INFLIGHT_WAITING)
 		dispatch_send(dispatch, slot, 0);
+	else if (dispatch->failing && atomic_load(&r->state) == INFLIGHT_WAITING)
+		dispatch_fail(dispatch, slot);
 	pthread_mutex_unlock(&dispatch->lock);
 }
 
@@ -213,6 +215,7 @@ const struct relay_op *dispatch_note(struct dispatch *dispatch, uint32_t slot, c
 	r->arrived_ns = dispatch_now_ns();
 	r->lives = 0;
 	r->kills = 0;
+	r->hangs = 0;
 	r->delivered = r->sent = r->worked = r->claimed = false;
 	atomic_store_explicit(&r->interrupted, false, memory_order_relaxed);
 	r->no_reply = op && op->reply == RELAY_REPLY_NEVER;

@@ -32,6 +32,7 @@ int dispatch_channel_begin(struct dispatch *dispatch, int channel, uint32_t inca
 	if (send(channel, packet, size, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)size)
 		return -errno;
 	translate_incarnation(&dispatch->translate, incarnation);
+	watch_begin(dispatch);
 	atomic_store(&dispatch->librelay, false);
 	dispatch->init_reply_size = 0;
 	dispatch->journal->map.journal->incarnation = incarnation;
@@ -96,12 +97,14 @@ static void slot_channel_end(struct dispatch *dispatch, uint32_t slot, bool own_
 	r->renaming = r->doubt = false;
 	if (state == INFLIGHT_ABANDONED || (state == INFLIGHT_SENT && stored_deliver(dispatch, slot)))
 		return;
-	if (r->sent || r->worked) {
-		if (own_fault)
-			r->lives++;
-		else
-			r->kills++;
-	}
+	if (!(r->sent || r->worked))
+		; /* it has nothing to do with that end */
+	else if (dispatch->watch.hung)
+		r->hangs += dispatch_kernel_number(r->unique) == dispatch->watch.blamed;
+	else if (own_fault)
+		r->lives++;
+	else
+		r->kills++;
 	r->delivered = r->delivered || r->sent;
 	r->sent = r->worked = r->claimed = false;
 	atomic_store(&r->state, INFLIGHT_WAITING);
@@ -137,7 +140,7 @@ bool dispatch_redo_suspects(const struct dispatch *dispatch)
 
 static bool poisoned(const struct inflight *r, unsigned lives)
 {
-	return r->lives + r->kills / DISPATCH_KILLS_PER_LIFE >= lives;
+	return r->lives + r->hangs + r->kills / DISPATCH_KILLS_PER_LIFE >= lives;
 }
 
 static int redo_send(struct dispatch *dispatch, uint32_t slot)
@@ -218,11 +221,24 @@ bool dispatch_caller_dying(const struct inflight *r)
 	return !r->unwaited && !r->forced && r->pid != 0 && caller_look(r->pid, 0) == CALLER_DYING;
 }
 
+bool dispatch_give_up(struct dispatch *dispatch, uint32_t slot, uint32_t state, int error)
+{
+	struct inflight *r = &dispatch->inflight[slot];
+	const struct fuse_out_header out = {.len = sizeof(out), .error = -error, .unique = r->unique};
+
+	/* Freed by dispatch_redo(): the next incarnation may have to roll its changes back first. */
+	if (!atomic_compare_exchange_strong(&r->state, &state, INFLIGHT_ABANDONED))
+		return false;
+	if (write(dispatch->session->fd, &out, sizeof(out)) < 0 && errno != ENOENT && errno != ENODEV)
+		log_error("%s: the kernel refused error %d for unique %llu: %s", dispatch->name, error,
+			  (unsigned long long)out.unique, strerror(errno));
+	return true;
+}
+
 /* `lock` is held, or else nothing is done to what the reader may be about to send. */
 void dispatch_abandon(struct dispatch *dispatch, uint32_t slot, bool locked)
 {
 	struct inflight *r = &dispatch->inflight[slot];
-	struct fuse_out_header out = {.len = sizeof(out), .error = -EINTR};
 	uint32_t state = atomic_load(&r->state);
 	enum caller caller;
 
@@ -234,16 +250,11 @@ void dispatch_abandon(struct dispatch *dispatch, uint32_t slot, bool locked)
 	caller = caller_look(r->pid, dispatch->gone);
 	if (caller == CALLER_GOES_ON || (caller == CALLER_DYING && (r->forced || state == INFLIGHT_SENT)))
 		return;
-	/* Freed by dispatch_redo(): the next incarnation may have to roll its changes back first. */
-	if (!atomic_compare_exchange_strong(&r->state, &state, INFLIGHT_ABANDONED))
+	if (!dispatch_give_up(dispatch, slot, state, EINTR))
 		return; /* it was not sent after all, and waits */
-	out.unique = r->unique;
 	log_info("%s: %s, unique %llu: its caller %u is dying; answered EINTR", dispatch->name,
 		 dispatch_opcode_name(r->opcode), (unsigned long long)r->unique, r->pid);
 	atomic_fetch_add_explicit(&dispatch->stats->abandoned, 1, memory_order_relaxed);
-	if (write(dispatch->session->fd, &out, sizeof(out)) < 0 && errno != ENOENT && errno != ENODEV)
-		log_error("%s: the kernel refused EINTR for unique %llu: %s", dispatch->name,
-			  (unsigned long long)r->unique, strerror(errno));
 }
 
 /* Answers for what is not to be given to a backend again. */
@@ -261,10 +272,10 @@ static void redo_settle(struct dispatch *dispatch, unsigned lives)
 			dispatch_free(dispatch, slot);
 		} else if (state == INFLIGHT_WAITING && poisoned(r, lives)) {
 			atomic_fetch_add_explicit(&dispatch->stats->poisoned, 1, memory_order_relaxed);
-			log_error("%s: poisoned request: %s, unique %llu, nodeid %llu, pid %u: %u incarnations died of it; "
+			log_error("%s: poisoned request: %s, unique %llu, nodeid %llu, pid %u: %u incarnations died of it, %u hung; "
 				  "answered EIO",
 				  dispatch->name, dispatch_opcode_name(r->opcode), (unsigned long long)r->unique,
-				  (unsigned long long)r->nodeid, r->pid, r->lives + r->kills);
+				  (unsigned long long)r->nodeid, r->pid, r->lives + r->kills, r->hangs);
 			dispatch_answer(dispatch, slot, EIO);
 		}
 	}

@@ -13,24 +13,39 @@
  * O_NONBLOCK belongs to the open file, which backends share: it is set only while none of
  * them reads.  Between two lives there is none; the next one reads after GO; one whose threads
  * are all dying has left read() for good.  poll() before read() would not do: a request that
- * is pending can be gone again when it is read, with its caller.
+ * is pending can be gone again when it is read, with its caller.  And something that a backend
+ * has left behind could take O_NONBLOCK off again before read() is reached: so a timer
+ * interrupts the main thread for as long as it reads.
  */
 #include "dispatch_direct.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "dispatch.h"
 #include "log.h"
 
-static void nonblocking_set(struct dispatch *dispatch, bool on)
+/* How soon a read() that waits nevertheless is interrupted, again and again, and how often it is tried again. */
+#define ALARM_NS 10000000
+#define ALARMS_MAX 10u
+
+static void flag_set(struct dispatch *dispatch, bool on)
 {
 	int flags = fcntl(dispatch->session->fd, F_GETFL);
 
 	if (flags >= 0)
 		fcntl(dispatch->session->fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+}
+
+static void nonblocking_set(struct dispatch *dispatch, bool on)
+{
+	const struct timespec after = {.tv_nsec = on ? ALARM_NS : 0};
+
+	timer_settime(dispatch->direct.alarm, 0, &(struct itimerspec){after, after}, NULL);
+	flag_set(dispatch, on);
 }
 
 /* ---- giving back ---------------------------------------------------------- */
@@ -148,7 +163,7 @@ static void answer_plainly(struct dispatch *dispatch, const struct fuse_in_heade
 static bool request_match(struct dispatch *dispatch, uint32_t slot, const struct fuse_in_header *header)
 {
 	struct inflight *r = &dispatch->inflight[slot];
-	const unsigned lives = r->lives, kills = r->kills;
+	const unsigned lives = r->lives, kills = r->kills, hangs = r->hangs;
 	const bool interrupted = atomic_load(&r->interrupted);
 	const uint64_t arrived_ns = r->arrived_ns;
 	int err;
@@ -167,6 +182,7 @@ static bool request_match(struct dispatch *dispatch, uint32_t slot, const struct
 	}
 	r->lives = lives;
 	r->kills = kills;
+	r->hangs = hangs;
 	r->arrived_ns = arrived_ns;
 	r->delivered = true;
 	atomic_store(&r->interrupted, interrupted);
@@ -225,6 +241,9 @@ static bool held_take(struct dispatch *dispatch)
 		answer_plainly(dispatch, header, ENOSYS);
 	} else if (op->flags & RELAY_OP_OWN) {
 		answer_plainly(dispatch, header, header->opcode == FUSE_INIT ? EIO : 0);
+	} else if (dispatch->failing && dispatch_fails(op)) {
+		answer_plainly(dispatch, header, ENOTCONN);
+		atomic_fetch_add_explicit(&dispatch->stats->failed, 1, memory_order_relaxed);
 	} else if (header->opcode != FUSE_NOTIFY_REPLY) {
 		return request_place(dispatch, header, op);
 	}
@@ -235,11 +254,17 @@ static bool held_take(struct dispatch *dispatch)
 static bool pending_read(struct dispatch *dispatch)
 {
 	uint32_t capacity = journal_request_capacity(dispatch->journal, 0);
+	unsigned alarms = 0;
 	ssize_t n;
 
 	do { /* ENOENT: the request was given up while it was being copied */
 		n = read(dispatch->session->fd, dispatch->direct.buffer, capacity);
-	} while (n < 0 && (errno == EINTR || errno == ENOENT));
+		if (n < 0 && errno == EINTR) {
+			flag_set(dispatch, true);
+			errno = EINTR;
+			alarms++;
+		}
+	} while (n < 0 && (errno == ENOENT || (errno == EINTR && alarms < ALARMS_MAX)));
 	if (n < 0 && errno != EAGAIN && errno != ENODEV)
 		log_error("%s: reading from /dev/fuse: %s", dispatch->name, strerror(errno));
 	dispatch->direct.held = n > 0 ? (uint32_t)n : 0;

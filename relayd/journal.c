@@ -109,6 +109,7 @@ void journal_slot_claim(struct journal *journal, uint32_t slot)
 	s->reply_size = 0;
 	s->pre_size = 0;
 	atomic_store_explicit(&s->undo_count, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->interrupted, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->state, RELAY_SLOT_READING, memory_order_release);
 }
 
@@ -153,6 +154,19 @@ bool journal_slot_claimed(const struct journal *journal, uint32_t slot)
 
 	return state >= RELAY_SLOT_TAKEN && state <= RELAY_SLOT_APPLIED &&
 	       *(const volatile uint64_t *)&s->channel_unique == 0;
+}
+
+bool journal_slot_begun(const struct journal *journal, uint32_t slot)
+{
+	const struct relay_slot *s = relay_slot_at(&journal->map, slot);
+
+	return atomic_load_explicit(&s->state, memory_order_acquire) != RELAY_SLOT_FREE &&
+	       *(const volatile uint64_t *)&s->channel_unique == 0;
+}
+
+uint64_t journal_slot_interrupted(const struct journal *journal, uint32_t slot)
+{
+	return atomic_load_explicit(&relay_slot_at(&journal->map, slot)->interrupted, memory_order_relaxed);
 }
 
 void journal_slot_free(struct journal *journal, uint32_t slot)

@@ -51,6 +51,10 @@ void journal_slot_adopt(struct journal *journal, uint32_t slot, uint64_t unique,
 uint32_t journal_slot_state(const struct journal *journal, uint32_t slot);
 /* Whether it says that a backend has read a request into it by itself.  Good for counting only. */
 bool journal_slot_claimed(const struct journal *journal, uint32_t slot);
+/* The same, or that it is about to: the unique in the request buffer tells whether it has. */
+bool journal_slot_begun(const struct journal *journal, uint32_t slot);
+/* The number of the request that a backend was told is interrupted while it was in this slot; 0: none. */
+uint64_t journal_slot_interrupted(const struct journal *journal, uint32_t slot);
 
 /* To FREE, from any state, with the unique in its request's header 0. */
 void journal_slot_free(struct journal *journal, uint32_t slot);

@@ -42,6 +42,7 @@ relayd_librelayd_a_SOURCES = \
 	relayd/dispatch_backing.c \
 	relayd/dispatch_direct.c \
 	relayd/dispatch_direct.h \
+	relayd/dispatch_fail.c \
 	relayd/dispatch_read.c \
 	relayd/dispatch_redo.c \
 	relayd/dispatch_reply.c \
@@ -105,6 +106,8 @@ relayd_librelayd_a_SOURCES = \
 	relayd/state.h \
 	relayd/state_format.h \
 	relayd/state_open.c \
+	relayd/stacks.c \
+	relayd/stacks.h \
 	relayd/stats.c \
 	relayd/stats.h \
 	relayd/supervisor.c \
@@ -120,6 +123,8 @@ relayd_librelayd_a_SOURCES = \
 	relayd/translate_parts.h \
 	relayd/translate_reply.c \
 	relayd/translate_request.c \
+	relayd/watch.c \
+	relayd/watch.h \
 	relayd/way.c \
 	relayd/way.h
 # Where the ways in are installed.

@@ -34,7 +34,8 @@ static const char usage[] =
 	"usage: relayd [--socket PATH] [--foreground] [--log-level LEVEL]\n"
 	"              [--mount DIR --backend 'COMMAND ARGS...' [--backend-via WAY]]\n"
 	"              [-o OPTION,...] [--name NAME] [--shared-store] [--write-behind]\n"
-	"              [--lives N] [--lane LANE] [--resend auto|off]\n"
+	"              [--lives N] [--request-timeout SECONDS] [--down-policy POLICY]\n"
+	"              [--lane LANE] [--resend auto|off]\n"
 	"\n"
 	"Keeps a FUSE filesystem mounted while its process comes and goes.\n"
 	"\n"
@@ -50,6 +51,11 @@ static const char usage[] =
 	"      --shared-store     others write to the filesystem's store too\n"
 	"      --write-behind     the program acknowledges writes that it does later\n"
 	"      --lives N          answer EIO for a request that has killed N backends (3)\n"
+	"      --request-timeout SECONDS\n"
+	"                         replace a program that holds a request for longer (never)\n"
+	"      --down-policy POLICY\n"
+	"                         wait: applications wait for as long as no backend can be\n"
+	"                         started; fail-after=SECONDS: then they get errors (wait)\n"
 	"      --lane LANE        direct: a program linked with librelay reads /dev/fuse itself;\n"
 	"                         socket: all requests go through relayd (direct)\n"
 	"      --resend auto|off  off: never have the kernel send a request again (auto)\n"
@@ -67,6 +73,8 @@ enum {
 	OPT_WRITE_BEHIND,
 	OPT_BACKEND_VIA,
 	OPT_LIVES,
+	OPT_REQUEST_TIMEOUT,
+	OPT_DOWN_POLICY,
 	OPT_LANE,
 	OPT_RESEND,
 	OPT_LOG_LEVEL,
@@ -82,6 +90,8 @@ static const struct option long_options[] = {
 	{"shared-store", no_argument, NULL, OPT_SHARED_STORE},
 	{"write-behind", no_argument, NULL, OPT_WRITE_BEHIND},
 	{"lives", required_argument, NULL, OPT_LIVES},
+	{"request-timeout", required_argument, NULL, OPT_REQUEST_TIMEOUT},
+	{"down-policy", required_argument, NULL, OPT_DOWN_POLICY},
 	{"lane", required_argument, NULL, OPT_LANE},
 	{"resend", required_argument, NULL, OPT_RESEND},
 	{"foreground", no_argument, NULL, 'f'},
@@ -149,6 +159,14 @@ static void option_take(struct options *options, int option)
 	case OPT_LIVES:
 		options->mount.lives = number_parse(optarg);
 		break;
+	case OPT_REQUEST_TIMEOUT:
+		if (relay_internal_ctl_seconds(optarg, &options->mount.request_timeout_ms) < 0)
+			usage_error("--request-timeout takes seconds, from 0.1 to 4000000");
+		break;
+	case OPT_DOWN_POLICY:
+		if (relay_internal_ctl_down_policy(optarg, &options->mount.fail_after_ms) < 0)
+			usage_error("--down-policy takes wait or fail-after=SECONDS");
+		break;
 	case OPT_LANE:
 		options->mount.socket_lane = choice_parse(optarg, "direct", "socket", "--lane takes direct or socket");
 		break;
@@ -188,9 +206,9 @@ static void options_parse(struct options *options, int argc, char **argv)
 	if (!options->mount.mountpoint &&
 	    (options->mount.backend || options->mount.options || options->mount.name || options->mount.shared_store ||
 	     options->mount.write_behind || options->mount.socket_lane || options->mount.no_resend ||
-	     options->mount.via))
-		usage_error("--backend, --backend-via, --name, --shared-store, --write-behind, --lane, --resend and -o "
-			    "go with --mount");
+	     options->mount.via || options->mount.request_timeout_ms || options->mount.fail_after_ms))
+		usage_error("--backend, --backend-via, --name, --shared-store, --write-behind, --request-timeout, "
+			    "--down-policy, --lane, --resend and -o go with --mount");
 	if (options->mount.backend && way_check(options->mount.backend, options->mount.via, why, sizeof(why)) < 0)
 		usage_error(why);
 }
@@ -258,6 +276,8 @@ static int hand_over(const struct options *options, const char *socket, const st
 		.directory = options->mount.directory,
 		.via = (enum relay_ctl_via_wanted)options->mount.via,
 		.lives = options->mount.lives,
+		.request_timeout_ms = options->mount.request_timeout_ms,
+		.fail_after_ms = options->mount.fail_after_ms,
 		.shared_store = options->mount.shared_store,
 		.write_behind = options->mount.write_behind,
 		.socket_lane = options->mount.socket_lane,

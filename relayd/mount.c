@@ -149,6 +149,7 @@ void mount_free(struct mount *mount)
 	loop_timer_stop(&mount->end);
 	loop_timer_stop(&mount->supervisor.timer);
 	loop_timer_stop(&mount->supervisor.sweep);
+	loop_timer_stop(&mount->supervisor.down);
 	if (mount->has_dispatch)
 		dispatch_deinit(&mount->dispatch);
 	/* An unmount that waits for the backend's answers ends with this. */

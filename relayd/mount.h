@@ -40,6 +40,8 @@ struct mount_config {
 	bool socket_lane;	/* the direct one is not to be taken */
 	bool no_resend;		/* the kernel is not asked to send requests again */
 	unsigned lives;		/* incarnations that a request may kill; 0: 3 */
+	uint32_t fail_after_ms;	/* without a backend for so long, applications get errors; 0: they wait */
+	uint32_t request_timeout_ms; /* for how long a backend may hold a request; 0: for ever */
 };
 
 /* A snapshot for the control socket. */

@@ -192,6 +192,7 @@ static int dispatch_build(struct mount *mount, const struct mount_config *config
 	mount->dispatch.shared_store = config->shared_store;
 	mount->dispatch.direct.wanted = !config->socket_lane;
 	mount->dispatch.direct.no_resend = config->no_resend;
+	mount->dispatch.watch.limit_ns = (uint64_t)config->request_timeout_ms * 1000000u;
 	mount->dispatch.translate.write_behind = config->write_behind;
 	err = output_init(&mount->output, mount->loop, mount->name);
 	mount->has_output = !err;
@@ -215,6 +216,7 @@ static void supervisor_build(struct mount *mount, const struct mount_config *con
 		.lives = config->lives ? config->lives : LIVES_DEFAULT,
 		.init_ms = INIT_DEADLINE_MS,
 		.end_ms = END_DEADLINE_MS,
+		.fail_after_ms = config->fail_after_ms,
 		.state = SUPERVISOR_STOPPED,
 		.channel = -1,
 		.on_change = mount_on_supervisor_change,

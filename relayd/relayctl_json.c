@@ -148,6 +148,7 @@ int json_stats(const struct relay_ctl_client *client, const struct relay_ctl_sta
 	member_add(&document, "abandoned", number_json(le64toh(stats->abandoned)));
 	member_add(&document, "bad_replies", number_json(le64toh(stats->bad_replies)));
 	member_add(&document, "answered", number_json(le64toh(stats->answered)));
+	member_add(&document, "failed", number_json(le64toh(stats->failed)));
 	member_add(&document, "longest_pause_ms", ms_json(le64toh(stats->longest_pause_us)));
 	member_add(&document, "last_pause_ms", ms_json(le64toh(stats->last_pause_us)));
 	member_add(&document, "opcodes", opcodes);

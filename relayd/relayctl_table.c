@@ -170,8 +170,9 @@ static void latency_add(struct table *table, uint64_t us)
 static void counters_print(const struct relay_ctl_stats *stats)
 {
 	static const char *const titles[] = {">RESTARTS",    ">REDONE",	  ">RESENT",	 ">POISONED",	 ">ABANDONED",
-					     ">BAD REPLIES", ">ANSWERED", ">LAST PAUSE", ">LONGEST PAUSE"};
-	struct table table = {.columns = 9, .titles = titles};
+					     ">BAD REPLIES", ">ANSWERED", ">FAILED",	 ">LAST PAUSE",
+					     ">LONGEST PAUSE"};
+	struct table table = {.columns = 10, .titles = titles};
 
 	cell_add(&table, "%" PRIu64, (uint64_t)le64toh(stats->restarts));
 	cell_add(&table, "%" PRIu64, (uint64_t)le64toh(stats->redone));
@@ -180,6 +181,7 @@ static void counters_print(const struct relay_ctl_stats *stats)
 	cell_add(&table, "%" PRIu64, (uint64_t)le64toh(stats->abandoned));
 	cell_add(&table, "%" PRIu64, (uint64_t)le64toh(stats->bad_replies));
 	cell_add(&table, "%" PRIu64, (uint64_t)le64toh(stats->answered));
+	cell_add(&table, "%" PRIu64, (uint64_t)le64toh(stats->failed));
 	pause_add(&table, le64toh(stats->last_pause_us));
 	pause_add(&table, le64toh(stats->longest_pause_us));
 	table_print(&table);

@@ -20,6 +20,7 @@ struct stats {
 	_Atomic uint64_t resent;	   /* stored replies sent by relayd itself */
 	_Atomic uint64_t poisoned;	   /* answered EIO because they kill backends */
 	_Atomic uint64_t abandoned;	   /* answered EINTR because their caller is dying */
+	_Atomic uint64_t failed;	   /* answered with an error because no backend served for too long */
 	_Atomic uint64_t bad_replies;	   /* malformed, refused */
 	_Atomic uint64_t longest_pause_us; /* from a death to the next answered request */
 	_Atomic uint64_t last_pause_us;

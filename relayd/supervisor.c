@@ -28,6 +28,8 @@
 #define LEAVE_MS 500u
 /* When a full channel is tried again. */
 #define FULL_MS 10u
+/* What showing a backend that hangs may take before it is killed nevertheless. */
+#define STACKS_MS 1000u
 /*
  * How long a life that ended by its own doing must have served for the next to
  * begin at once.  One that was killed from outside need only have served.
@@ -103,6 +105,7 @@ static enum supervisor_state serving_begin(struct supervisor *s, bool waited)
 		if (died)
 			stats_pause(s->stats, (s->serving_ns - died) / 1000);
 	}
+	life_fail_end(s);
 	s->problem[0] = '\0';
 	s->accused = false;
 	s->exit_status = 0;
@@ -133,6 +136,8 @@ static enum supervisor_state do_redo(struct supervisor *s)
 static enum supervisor_state do_ready(struct supervisor *s)
 {
 	loop_timer_stop(&s->timer);
+	/* What comes from here on is for this one. */
+	dispatch_fail_end(s->dispatch);
 	s->single = dispatch_redo_suspects(s->dispatch);
 	return do_redo(s);
 }
@@ -255,6 +260,21 @@ static enum supervisor_state do_end_late(struct supervisor *s)
 	return s->state;
 }
 
+/*
+ * It holds a request past the deadline, and is killed when the log has what it does.  Applications
+ * are served until then, as far as it still does.  The timer is for one that cannot be looked
+ * at, or not be killed: do_end_late().
+ */
+static enum supervisor_state do_hung(struct supervisor *s)
+{
+	s->wanted = s->accused = true;
+	log_error("%s: incarnation %u, pid %d: %s", s->name, s->incarnation, (int)s->backend.pid, s->problem);
+	if (backend_stacks_kill(&s->backend, s->name) < 0)
+		backend_kill(&s->backend);
+	loop_timer_start(s->loop, &s->timer, STACKS_MS, life_on_timer);
+	return SUPERVISOR_DRAINING;
+}
+
 /* It has nothing yet that it could finish. */
 static enum supervisor_state do_kill(struct supervisor *s)
 {
@@ -301,12 +321,14 @@ static action *const table[SUPERVISOR_STATES][SUPERVISOR_EVENTS] = {
 		[SUPERVISOR_PROGRESS] = do_redo,
 		[SUPERVISOR_CLOSED] = do_closed,
 		[SUPERVISOR_TIMEOUT] = do_redo,
+		[SUPERVISOR_HUNG] = do_hung,
 		[SUPERVISOR_RESTART] = do_kill,
 		[SUPERVISOR_STOP] = do_kill,
 		[SUPERVISOR_DIED] = do_died,
 	},
 	[SUPERVISOR_SERVING] = {
 		[SUPERVISOR_CLOSED] = do_closed,
+		[SUPERVISOR_HUNG] = do_hung,
 		[SUPERVISOR_RESTART] = do_drain,
 		[SUPERVISOR_STOP] = do_end,
 		[SUPERVISOR_DIED] = do_died,
@@ -339,6 +361,10 @@ void supervisor_event(struct supervisor *s, enum supervisor_event event)
 	s->state = table[s->state][event](s);
 	if ((before == SUPERVISOR_SERVING) != (s->state == SUPERVISOR_SERVING))
 		life_sweep_begin(s);
+	if (before == SUPERVISOR_SERVING && s->state != before)
+		life_fail_later(s);
+	if (s->stopping)
+		loop_timer_stop(&s->down);
 	if (s->state == SUPERVISOR_STOPPED && s->stopping)
 		loop_timer_stop(&s->sweep);
 	if (s->state != before || event == SUPERVISOR_DIED || event == SUPERVISOR_STOP) {

@@ -44,6 +44,7 @@ enum supervisor_event {
 	SUPERVISOR_CLOSED,   /* the channel has ended, the process has not */
 	SUPERVISOR_DIED,     /* the process has ended and the channel is drained */
 	SUPERVISOR_TIMEOUT,  /* the state's deadline, or the backoff, is over */
+	SUPERVISOR_HUNG,     /* it holds a request past the deadline: see the problem */
 	SUPERVISOR_RESTART,  /* a person wants another incarnation */
 	SUPERVISOR_STOP,     /* the mount ends */
 	SUPERVISOR_EVENTS,
@@ -65,6 +66,7 @@ struct supervisor {
 	unsigned lives;
 	uint32_t init_ms; /* how long a backend may take to answer INIT */
 	uint32_t end_ms;  /* and to end when it is asked to */
+	uint32_t fail_after_ms; /* without one that serves for so long, applications get errors; 0: they wait */
 
 	enum supervisor_state state;
 	uint32_t incarnation;
@@ -88,6 +90,8 @@ struct supervisor {
 
 	struct loop_timer timer; /* the state's deadline, or the backoff */
 	struct loop_timer sweep;
+	struct loop_timer down; /* until applications get errors */
+	bool failing;		/* they do, whenever no backend is being recovered to */
 
 	/* The state or the incarnation has changed; STOPPED with `stopping`: all is over. */
 	void (*on_change)(struct supervisor *supervisor);

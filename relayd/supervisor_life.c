@@ -25,6 +25,8 @@
 /* Room for several of the longest packets in each direction. */
 #define CHANNEL_BUFFER (4 << 20)
 
+static void on_sweep(struct loop_timer *timer);
+
 void life_on_timer(struct loop_timer *timer)
 {
 	struct supervisor *s = (struct supervisor *)((char *)timer - offsetof(struct supervisor, timer));
@@ -63,6 +65,36 @@ void life_cut(struct supervisor *s)
 	dispatch_gate_shut(s->dispatch);
 }
 
+static void hang_tell(struct supervisor *s, const struct watch_hang *hang)
+{
+	unsigned long long held_ms = hang->held_ns / 1000000;
+
+	if (hang->unique)
+		snprintf(s->problem, sizeof(s->problem),
+			 "the backend hangs: %s, unique %llu, nodeid %llu, was not answered for %llu.%03llu s, and "
+			 "%u more requests",
+			 dispatch_opcode_name(hang->opcode), (unsigned long long)hang->unique,
+			 (unsigned long long)hang->nodeid, held_ms / 1000, held_ms % 1000, hang->others);
+	else
+		snprintf(s->problem, sizeof(s->problem), "the backend hangs: it has read no request for %llu.%03llu s",
+			 held_ms / 1000, held_ms % 1000);
+	supervisor_event(s, SUPERVISOR_HUNG);
+}
+
+/* Whether it holds a request for too long; and when that could be, in the next `ms`. */
+static void hang_look(struct supervisor *s, uint64_t ms)
+{
+	struct watch_hang hang;
+	uint64_t next_ns;
+
+	if (!s->dispatch->watch.limit_ns)
+		return;
+	if (watch_look(s->dispatch, dispatch_now_ns(), &hang, &next_ns))
+		hang_tell(s, &hang);
+	else if (next_ns / 1000000 < ms)
+		loop_timer_start(s->loop, &s->sweep, next_ns / 1000000 + 1, on_sweep);
+}
+
 static void on_sweep(struct loop_timer *timer)
 {
 	struct supervisor *s = (struct supervisor *)((char *)timer - offsetof(struct supervisor, sweep));
@@ -72,12 +104,18 @@ static void on_sweep(struct loop_timer *timer)
 	if (serving) {
 		if (dispatch_look(s->dispatch) && backend_dying(&s->backend))
 			life_cut(s);
+		else
+			hang_look(s, LOOK_MS);
 		return;
 	}
+	if (s->state == SUPERVISOR_REDOING)
+		hang_look(s, SWEEP_MS);
 	/* Nobody reads any more, and it may wait for just that. */
 	if (direct_is(&s->dispatch->direct) && s->dispatch->gone && backend_dying(&s->backend))
 		dispatch_salvage(s->dispatch);
 	dispatch_sweep(s->dispatch);
+	if (s->dispatch->failing)
+		dispatch_fail_waiting(s->dispatch);
 	/* What the backend has answered by itself nobody has told of. */
 	if (s->state == SUPERVISOR_DRAINING && direct_is(&s->dispatch->direct))
 		supervisor_event(s, SUPERVISOR_PROGRESS);
@@ -86,6 +124,34 @@ static void on_sweep(struct loop_timer *timer)
 void life_sweep_begin(struct supervisor *s)
 {
 	loop_timer_start(s->loop, &s->sweep, SWEEP_MS, on_sweep);
+}
+
+static void on_down(struct loop_timer *timer)
+{
+	struct supervisor *s = (struct supervisor *)((char *)timer - offsetof(struct supervisor, down));
+
+	log_error("%s: no backend has served for %u.%03u s: requests are answered with errors until one does", s->name,
+		  s->fail_after_ms / 1000, s->fail_after_ms % 1000);
+	s->failing = true;
+	/* One that is being given what waits comes first; its end is another matter: life_end(). */
+	if (s->state != SUPERVISOR_REDOING)
+		dispatch_fail_begin(s->dispatch);
+}
+
+void life_fail_later(struct supervisor *s)
+{
+	if (s->fail_after_ms && !s->failing && !s->stopping)
+		loop_timer_start(s->loop, &s->down, s->fail_after_ms, on_down);
+}
+
+void life_fail_end(struct supervisor *s)
+{
+	loop_timer_stop(&s->down);
+	dispatch_fail_end(s->dispatch);
+	if (s->failing)
+		log_warning("%s: a backend serves again: %llu requests were answered with errors so far", s->name,
+			    (unsigned long long)atomic_load(&s->stats->failed));
+	s->failing = false;
 }
 
 /* A daemon that has not brought a channel, and of which no process is left, will not come. */
@@ -250,6 +316,8 @@ void life_end(struct supervisor *s)
 	atomic_store(&s->dispatch->watched, false);
 	dispatch_gate_shut(s->dispatch);
 	dispatch_channel_end(s->dispatch, s->backend.own_fault && !s->wanted);
+	if (s->failing)
+		dispatch_fail_begin(s->dispatch);
 	if (s->channel >= 0)
 		close(s->channel);
 	s->channel = -1;

@@ -25,6 +25,12 @@ void life_end(struct supervisor *s);
 
 /* Has dying callers, or a dying backend, looked for from now on. */
 void life_sweep_begin(struct supervisor *s);
+/*
+ * No backend serves from now on: after fail_after_ms applications get errors, if there is such a
+ * limit; until one serves again.
+ */
+void life_fail_later(struct supervisor *s);
+void life_fail_end(struct supervisor *s);
 /* Sends TIMEOUT. */
 void life_on_timer(struct loop_timer *timer);
 

@@ -101,6 +101,7 @@ unit_tests += tests/unit/test_backing
 unit_tests += tests/unit/test_backing_table
 unit_tests += tests/unit/test_relay_backing
 tests_unit_test_relay_backing_LDADD = $(crash_ldadd)
+unit_tests += tests/unit/test_watch
 unit_tests += tests/unit/test_way
 
 # For those that have a daemon and mounts of their own in the place of relayd's.
@@ -234,6 +235,7 @@ tests_integration_semantics_SOURCES = \
 	tests/integration/semantics_space.c \
 	tests/integration/semantics_times.c
 integration_programs += tests/integration/supervision
+integration_programs += tests/integration/hangs
 
 # Not tests, but called by them: tests/integration/X.c.
 helper_programs =

@@ -40,6 +40,7 @@ static const char usage[] = "usage: mount.relay SOURCE DIR [-sfnv] [-o OPTION,..
 			    "the whole command line of a backend.\n"
 			    "\n"
 			    "  -o OPTION,...  options: relayd's (relay.name=NAME, relay.via=WAY, relay.lives=N,\n"
+			    "                 relay.request_timeout=SECONDS, relay.down_policy=POLICY,\n"
 			    "                 relay.lane=LANE, relay.resend=auto|off, relay.shared_store,\n"
 			    "                 relay.write_behind, relay.socket=PATH), mount\n"
 			    "                 options, and for PROGRAM#SOURCE those of the program\n"

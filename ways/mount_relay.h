@@ -14,6 +14,8 @@ struct mount_relay_options {
 	char *name;
 	char *via;
 	char *lives;
+	char *request_timeout;
+	char *down_policy;
 	char *lane;
 	char *resend;
 	char *socket;
@@ -31,7 +33,7 @@ void mount_relay_options_deinit(struct mount_relay_options *options);
 /* relayd's command line. */
 struct mount_relay_command {
 	char *backend; /* owned */
-	char *argv[23];
+	char *argv[27];
 };
 
 /*

@@ -78,6 +78,8 @@ static int relay_option_take(struct mount_relay_options *options, const char *op
 		{"name=", &options->name},
 		{"via=", &options->via},
 		{"lives=", &options->lives},
+		{"request_timeout=", &options->request_timeout},
+		{"down_policy=", &options->down_policy},
 		{"lane=", &options->lane},
 		{"resend=", &options->resend},
 		{"socket=", &options->socket},
@@ -148,6 +150,8 @@ void mount_relay_options_deinit(struct mount_relay_options *options)
 	free(options->name);
 	free(options->via);
 	free(options->lives);
+	free(options->request_timeout);
+	free(options->down_policy);
 	free(options->lane);
 	free(options->resend);
 	free(options->socket);
@@ -243,6 +247,8 @@ int mount_relay_command_make(struct mount_relay_command *command, const struct m
 	argument_add(command, &count, "--name", options->name);
 	argument_add(command, &count, "--backend-via", options->via);
 	argument_add(command, &count, "--lives", options->lives);
+	argument_add(command, &count, "--request-timeout", options->request_timeout);
+	argument_add(command, &count, "--down-policy", options->down_policy);
 	argument_add(command, &count, "--lane", options->lane);
 	argument_add(command, &count, "--resend", options->resend);
 	argument_add(command, &count, "--socket", options->socket);

@@ -31,6 +31,8 @@ struct options {
 	const char *options;
 	const char *socket;
 	unsigned lives; /* 0: relayd's default */
+	uint32_t request_timeout_ms; /* 0: none */
+	uint32_t fail_after_ms;	     /* 0: never */
 	bool shared_store;
 	bool write_behind;
 	bool socket_lane;
@@ -39,7 +41,8 @@ struct options {
 };
 
 static const char usage[] = "usage: relay-run [--name NAME] [-o OPTION,...] [--shared-store] [--write-behind]\n"
-			    "                 [--lives N] [--lane LANE] [--resend auto|off] [--socket PATH]\n"
+			    "                 [--lives N] [--request-timeout SECONDS] [--down-policy POLICY]\n"
+			    "                 [--lane LANE] [--resend auto|off] [--socket PATH]\n"
 			    "                 COMMAND ARG...\n"
 			    "\n"
 			    "Has relayd run a FUSE filesystem, which is given with its usual command line, and\n"
@@ -51,6 +54,11 @@ static const char usage[] = "usage: relay-run [--name NAME] [-o OPTION,...] [--s
 			    "      --shared-store     others write to the filesystem's store too\n"
 			    "      --write-behind     the program acknowledges writes that it does later\n"
 			    "      --lives N          answer EIO for a request that has killed N backends (3)\n"
+			    "      --request-timeout SECONDS\n"
+			    "                         replace a program that holds a request for longer (never)\n"
+			    "      --down-policy POLICY\n"
+			    "                         wait, or fail-after=SECONDS: what applications get while no\n"
+			    "                         backend can be started (wait)\n"
 			    "      --lane LANE        direct or socket (direct)\n"
 			    "      --resend auto|off  off: never have the kernel send a request again (auto)\n"
 			    "      --socket PATH      the control socket of relayd ($RELAYD_SOCKET)\n"
@@ -63,6 +71,8 @@ enum {
 	OPT_SHARED_STORE = 256,
 	OPT_WRITE_BEHIND,
 	OPT_LIVES,
+	OPT_REQUEST_TIMEOUT,
+	OPT_DOWN_POLICY,
 	OPT_LANE,
 	OPT_RESEND,
 	OPT_SOCKET,
@@ -74,6 +84,8 @@ static const struct option long_options[] = {
 	{"shared-store", no_argument, NULL, OPT_SHARED_STORE},
 	{"write-behind", no_argument, NULL, OPT_WRITE_BEHIND},
 	{"lives", required_argument, NULL, OPT_LIVES},
+	{"request-timeout", required_argument, NULL, OPT_REQUEST_TIMEOUT},
+	{"down-policy", required_argument, NULL, OPT_DOWN_POLICY},
 	{"lane", required_argument, NULL, OPT_LANE},
 	{"resend", required_argument, NULL, OPT_RESEND},
 	{"socket", required_argument, NULL, OPT_SOCKET},
@@ -146,6 +158,14 @@ static void options_parse(struct options *options, int argc, char **argv)
 			break;
 		case OPT_LIVES:
 			options->lives = number_parse(optarg);
+			break;
+		case OPT_REQUEST_TIMEOUT:
+			if (relay_internal_ctl_seconds(optarg, &options->request_timeout_ms) < 0)
+				die(EXIT_USAGE, "--request-timeout takes seconds, from 0.1 to 4000000");
+			break;
+		case OPT_DOWN_POLICY:
+			if (relay_internal_ctl_down_policy(optarg, &options->fail_after_ms) < 0)
+				die(EXIT_USAGE, "--down-policy takes wait or fail-after=SECONDS");
 			break;
 		case OPT_LANE:
 			options->socket_lane = choice_parse(optarg, "direct", "socket", "--lane");
@@ -239,6 +259,8 @@ static void run(const struct options *options)
 			      (options->socket_lane ? RELAY_CTL_MOUNT_SOCKET_LANE : 0) |
 			      (options->no_resend ? RELAY_CTL_MOUNT_NO_RESEND : 0));
 	body->lives = htole32(options->lives);
+	body->request_timeout_ms = htole32(options->request_timeout_ms);
+	body->fail_after_ms = htole32(options->fail_after_ms);
 	relay_internal_ctl_put(&client->frame, &body->name, options->name);
 	relay_internal_ctl_put(&client->frame, &body->options, options->options);
 	if (relay_internal_ctl_call(client, fds, RELAY_CTL_RUN_FDS, NULL, why, sizeof(why), &exit_status) < 0)

@@ -114,6 +114,8 @@ struct relay_ctl_mount {
 	struct relay_ctl_string backend;
 	struct relay_ctl_string directory;
 	__le32 via_wanted; /* enum relay_ctl_via_wanted */
+	__le32 request_timeout_ms; /* for how long a backend may hold a request; 0: for ever */
+	__le32 fail_after_ms;	   /* without a backend for so long, applications get errors; 0: they wait */
 	__le32 reserved;
 };
 #define RELAY_CTL_MOUNT_FIXED_MIN 48u /* without via_wanted */
@@ -203,6 +205,7 @@ struct relay_ctl_stats {
 	struct relay_ctl_string name;
 	struct relay_ctl_string mountpoint;
 	__le64 answered; /* by relayd itself */
+	__le64 failed;	 /* with an error, because no backend served for too long */
 };
 
 /* An opcode that was counted.  Latencies in microseconds, to 19 %. */
@@ -258,21 +261,24 @@ struct relay_ctl_run {
 	__le32 lives; /* 0: the default */
 	struct relay_ctl_string name;	 /* none: the mountpoint */
 	struct relay_ctl_string options; /* as a MOUNT's */
+	__le32 request_timeout_ms;	 /* as a MOUNT's */
+	__le32 fail_after_ms;
 };
 #define RELAY_CTL_RUN_FDS 5u
+#define RELAY_CTL_RUN_FIXED_MIN 24u /* without request_timeout_ms */
 
 static_assert(sizeof(struct relay_ctl_string) == 8, "string");
 static_assert(sizeof(struct relay_ctl_error) == 16, "error");
 static_assert(sizeof(struct relay_ctl_hello) == 16, "hello");
 static_assert(sizeof(struct relay_ctl_hello_reply) == 24, "hello reply");
-static_assert(sizeof(struct relay_ctl_mount) == 56, "mount");
+static_assert(sizeof(struct relay_ctl_mount) == 64, "mount");
 static_assert(sizeof(struct relay_ctl_attach) == 56, "attach");
 static_assert(sizeof(struct relay_ctl_select) == 8, "select");
 static_assert(sizeof(struct relay_ctl_status) == 88, "status");
-static_assert(sizeof(struct relay_ctl_stats) == 104, "stats");
+static_assert(sizeof(struct relay_ctl_stats) == 112, "stats");
 static_assert(sizeof(struct relay_ctl_stats_row) == 80, "stats row");
 static_assert(sizeof(struct relay_ctl_wait) == 24, "wait");
 static_assert(sizeof(struct relay_ctl_unmount) == 16, "unmount");
-static_assert(sizeof(struct relay_ctl_run) == 24, "run");
+static_assert(sizeof(struct relay_ctl_run) == 32, "run");
 
 #endif

@@ -213,7 +213,8 @@ struct relay_slot {
 	uint32_t reply_size;	     /* valid in APPLIED */
 	_Atomic uint32_t undo_count; /* RELAY_UNDO_*: entries of undo[], items done */
 	uint32_t pre_size;	     /* valid bytes of pre[] from APPLYING on */
-	uint64_t reserved[3];
+	_Atomic uint64_t interrupted; /* the kernel's unique, once the backend that has read it heard an INTERRUPT of it */
+	uint64_t reserved[2];
 	uint8_t pre[RELAY_PRE_SIZE];
 	struct relay_undo undo[RELAY_UNDO_MAX];
 };

@@ -6,11 +6,12 @@
  *	good		is there
  *	poison		kills the process that looks it up, as a bug would
  *	hang		is never answered
+ *	twice		kills the first process that looks it up, and is never answered by the others
  *	own		has the process open "good" on its own mount, which is ../mnt, and keep it open
  *	leader		has its first thread, which does not serve, look up "hang" there
  *	anything else	is not there
  *
- * While there is a file "die" in the directory, it ends before it says a word.
+ * A lock that is waited for is never had.  While there is a file "die" in the directory, it ends before it says a word.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -40,6 +41,7 @@ static int on_init(struct relay_session *session, const struct fuse_init_in *in,
 {
 	(void)session;
 	out->max_readahead = in->max_readahead;
+	out->flags |= FUSE_POSIX_LOCKS;
 	return 0;
 }
 
@@ -61,6 +63,8 @@ static void on_lookup(struct relay_req *req, const char *name)
 
 	if (strcmp(name, "poison") == 0)
 		abort();
+	if (strcmp(name, "twice") == 0 && mknod(name, S_IFREG | 0600, 0) == 0)
+		abort();
 	if (strcmp(name, "own") == 0) {
 		pthread_t thread;
 
@@ -69,7 +73,7 @@ static void on_lookup(struct relay_req *req, const char *name)
 	}
 	if (strcmp(name, "leader") == 0)
 		sem_post(&leader);
-	if (strcmp(name, "hang") == 0) {
+	if (strcmp(name, "hang") == 0 || strcmp(name, "twice") == 0) {
 		relay_req_detach(req); /* and nobody will ever answer it */
 		return;
 	}
@@ -87,10 +91,17 @@ static void on_getattr(struct relay_req *req, const struct fuse_getattr_in *in)
 	relay_reply_attr(req, &attr);
 }
 
+static void on_setlkw(struct relay_req *req, const struct fuse_lk_in *in)
+{
+	(void)in;
+	relay_req_detach(req);
+}
+
 static const struct relay_ops ops = {
 	.init = on_init,
 	.lookup = on_lookup,
 	.getattr = on_getattr,
+	.setlkw = on_setlkw,
 };
 
 static void *serve(void *fd)

@@ -117,6 +117,8 @@ int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, s
 	asked->socket_lane = config->socket_lane;
 	asked->no_resend = config->no_resend;
 	asked->lives = config->lives;
+	asked->request_timeout_ms = config->request_timeout_ms;
+	asked->fail_after_ms = config->fail_after_ms;
 	asked->wanted = config->via;
 	asked->unnamed = config->unnamed;
 	asked->words = asked->variables = 0;

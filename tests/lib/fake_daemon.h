@@ -42,6 +42,7 @@ struct fake_asked {
 	bool socket_lane;
 	bool no_resend;
 	unsigned lives;
+	uint32_t request_timeout_ms, fail_after_ms;
 	int channel; /* of mount_attach(): the daemon's to close */
 	pid_t pid;
 	bool force;

@@ -97,6 +97,7 @@ void supervisor_rig_deinit(struct supervisor_rig *rig)
 	supervisor_rig_until(rig, SUPERVISOR_STOPPED);
 	loop_timer_stop(&s->timer);
 	loop_timer_stop(&s->sweep);
+	loop_timer_stop(&s->down);
 	output_deinit(&rig->output);
 	rig_deinit(&rig->dispatch);
 	launch_command_deinit(&rig->command);

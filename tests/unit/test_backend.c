@@ -5,11 +5,15 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backend.h"
@@ -62,6 +66,60 @@ static void teardown(void)
 }
 
 TestSuite(backend, .init = setup, .fini = teardown, .timeout = 60);
+
+static void *thread_stay(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+/* Leaves its first thread, and goes on. */
+static pid_t leaderless_fork(void)
+{
+	pid_t pid = fork();
+	pthread_t thread;
+
+	if (pid != 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (pthread_create(&thread, NULL, thread_stay, NULL) == 0)
+		syscall(SYS_exit, 0);
+	_exit(1);
+}
+
+static char state_of(pid_t pid)
+{
+	char path[32], stat[256] = "";
+	const char *end;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "r");
+	cr_assert_not_null(file);
+	cr_assert_not_null(fgets(stat, sizeof(stat), file));
+	fclose(file);
+	end = strrchr(stat, ')');
+	return end ? end[2] : '?';
+}
+
+Test(backend, one_whose_first_thread_has_left_is_not_dying)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+	siginfo_t info;
+
+	backend.child = true;
+	backend.pid = leaderless_fork();
+	while (state_of(backend.pid) != 'Z')
+		nanosleep(&pause, NULL);
+	cr_expect_not(backend_dying(&backend));
+	kill(backend.pid, SIGKILL);
+	cr_assert_eq(waitid(P_PID, (id_t)backend.pid, &info, WEXITED | WNOWAIT), 0);
+	cr_expect(backend_dying(&backend));
+	waitpid(backend.pid, NULL, 0);
+	backend.child = false;
+	backend.pid = 0;
+}
 
 /* Starts a script; what it prints comes out of the descriptor that is returned. */
 static int start(const char *script)

@@ -96,6 +96,8 @@ static void put_mount(struct relay_ctl_client *client)
 {
 	struct relay_ctl_mount *body = relay_internal_ctl_command(client, RELAY_CTL_MOUNT, sizeof(*body));
 
+	body->request_timeout_ms = htole32(1500);
+	body->fail_after_ms = htole32(2500);
 	body->flags = htole32(RELAY_CTL_MOUNT_SHARED_STORE | RELAY_CTL_MOUNT_SOCKET_LANE | RELAY_CTL_MOUNT_NO_RESEND);
 	body->lives = htole32(5);
 	relay_internal_ctl_put(&client->frame, &body->name, "new");
@@ -125,6 +127,8 @@ Test(ctl_pending, mount_is_answered_when_it_serves)
 	cr_expect(asked.shared_store);
 	cr_expect(asked.socket_lane);
 	cr_expect(asked.no_resend);
+	cr_expect_eq(asked.request_timeout_ms, 1500u);
+	cr_expect_eq(asked.fail_after_ms, 2500u);
 	cr_expect_eq(asked.lives, 5u);
 	cr_expect_eq(asked.uid, 0u);
 	relay_internal_ctl_close(client);

@@ -359,8 +359,8 @@ Test(dispatch_direct, scribbled_slots_are_answered_eio_or_dropped)
 		uint32_t state;
 		bool answered;
 	} cases[] = {
-		{{.len = 0, .unique = 2, .opcode = FUSE_LOOKUP}, RELAY_SLOT_TAKEN, false},
-		{{.len = UINT32_MAX, .unique = 2, .opcode = FUSE_LOOKUP}, RELAY_SLOT_TAKEN, false},
+		{{.len = 0, .unique = 2, .opcode = FUSE_LOOKUP}, RELAY_SLOT_TAKEN, true},
+		{{.len = UINT32_MAX, .unique = 2, .opcode = FUSE_LOOKUP}, RELAY_SLOT_TAKEN, true},
 		{{.len = sizeof(struct fuse_in_header), .unique = 2, .opcode = FUSE_LOOKUP}, RELAY_SLOT_TAKEN, true},
 		{{.len = sizeof(struct fuse_in_header), .unique = 3, .opcode = FUSE_LOOKUP}, RELAY_SLOT_TAKEN, false},
 		{{.len = sizeof(struct fuse_in_header), .unique = 2, .opcode = FUSE_READLINK}, 77, true},
@@ -501,4 +501,67 @@ Test(dispatch_direct, a_backend_that_waits_for_itself_is_answered)
 	cr_assert(direct_go(&rig));
 	cr_expect(direct_gets_message(&rig, RELAY_GO));
 	all_free();
+}
+
+/* ---- what a backend has spoilt ------------------------------------------------ */
+
+Test(dispatch_direct, a_request_of_an_impossible_length_is_answered_eio)
+{
+	struct direct_request had;
+
+	cr_assert(direct_serve(&rig));
+	had = lookup_read(0, "a");
+	direct_state(&rig, &had, RELAY_SLOT_APPLYING);
+	relay_slot_request(&rig.journal.map, 0)->len = 1u << 30;
+	cr_assert(rig_backend_die(&rig, false));
+	cr_expect(fake_kernel_gets_error(&rig.kernel, had.unique, EIO));
+	cr_expect_eq(atomic_load(&rig.stats.bad_replies), 1);
+	all_free();
+}
+
+/* ---- what a backend has heard ------------------------------------------------- */
+
+Test(dispatch_direct, an_interrupt_that_the_dead_one_took_is_heard_again)
+{
+	struct direct_request had;
+	uint64_t channel;
+
+	cr_assert(direct_serve(&rig));
+	had = lookup_read(0, "a");
+	direct_state(&rig, &had, RELAY_SLOT_TAKEN);
+	atomic_store(&slot_at(0)->interrupted, had.unique);
+	die_and_begin();
+	channel = direct_gets(&rig, FUSE_LOOKUP);
+	cr_assert_neq(channel, 0);
+	cr_expect_eq(fake_backend_gets(&rig.backend, FUSE_INTERRUPT), channel | 1);
+}
+
+/* ---- no backend for too long ---------------------------------------------------- */
+
+Test(dispatch_direct, what_waits_and_what_comes_is_answered_with_errors)
+{
+	struct direct_request had;
+	uint64_t came, late;
+
+	cr_assert(direct_serve(&rig));
+	had = lookup_read(0, "a");
+	direct_state(&rig, &had, RELAY_SLOT_APPLYING);
+	cr_assert(rig_backend_die(&rig, false));
+	came = fake_kernel_lookup(&rig.kernel, "b");
+	dispatch_fail_begin(&rig.dispatch);
+	/* What is read is told before what has a slot. */
+	cr_expect(fake_kernel_gets_error(&rig.kernel, came, ENOTCONN));
+	cr_expect(fake_kernel_gets_error(&rig.kernel, had.unique, EIO));
+	cr_expect_eq(slot_at(0)->state, RELAY_SLOT_APPLYING, "the next one has to roll back");
+	late = fake_kernel_lookup(&rig.kernel, "c");
+	dispatch_fail_waiting(&rig.dispatch);
+	cr_expect(fake_kernel_gets_error(&rig.kernel, late, ENOTCONN));
+	cr_assert_neq(fake_kernel_minimal(&rig.kernel, FUSE_RELEASE), 0);
+	dispatch_fail_waiting(&rig.dispatch);
+	cr_expect(fake_kernel_quiet(&rig.kernel));
+	dispatch_fail_end(&rig.dispatch);
+	cr_assert(direct_begin_next(&rig));
+	cr_assert(direct_go(&rig));
+	cr_expect_neq(direct_gets(&rig, FUSE_RELEASE), 0);
+	cr_expect_eq(atomic_load(&rig.stats.failed), 3);
 }

@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -341,4 +342,34 @@ Test(dispatch_resend, a_caller_that_was_killed_a_moment_too_early_is_found)
 	cr_expect_eq(relay_unique_slot(direct_gets(&rig, FUSE_LOOKUP)), 0);
 	cr_expect(direct_gets_message(&rig, RELAY_GO));
 	cr_expect_eq(dispatch_inflight(&rig.dispatch), 1);
+}
+
+/* ---- somebody who wants relayd to wait ------------------------------------------ */
+
+static _Atomic bool clearing;
+
+static void *flag_clear(void *arg)
+{
+	while (atomic_load(&clearing))
+		fcntl(rig.kernel.device, F_SETFL, 0);
+	return arg;
+}
+
+Test(dispatch_resend, a_read_that_waits_nevertheless_is_interrupted)
+{
+	struct direct_request request = lookup_applying(0, "a");
+	pthread_t thread;
+
+	die();
+	cr_assert(direct_begin_next(&rig));
+	atomic_store(&clearing, true);
+	cr_assert_eq(pthread_create(&thread, NULL, flag_clear, NULL), 0);
+	/* Nothing comes: each of these would wait for ever. */
+	for (unsigned i = 0; i < 20; i++)
+		dispatch_drain_all(&rig.dispatch);
+	atomic_store(&clearing, false);
+	pthread_join(thread, NULL);
+	cr_assert(direct_kernel_resends(&rig, &request));
+	cr_assert(direct_go(&rig));
+	cr_expect_neq(direct_gets(&rig, FUSE_LOOKUP), 0);
 }

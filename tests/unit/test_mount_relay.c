@@ -42,6 +42,7 @@ Test(mount_relay, options_go_to_whom_they_belong)
 							"nosuid,allow_other,max_read=4096,reconnect,uid=1000,,"
 							"relay.name=n,relay.via=preload,relay.lives=5,"
 							"relay.lane=socket,relay.resend=off,relay.shared_store,"
+							"relay.request_timeout=5,relay.down_policy=wait,"
 							"relay.socket=/s"),
 		     0);
 	cr_expect_str_eq(options.kernel, "nosuid,allow_other,max_read=4096");
@@ -49,6 +50,8 @@ Test(mount_relay, options_go_to_whom_they_belong)
 	cr_expect_str_eq(options.name, "n");
 	cr_expect_str_eq(options.via, "preload");
 	cr_expect_str_eq(options.lives, "5");
+	cr_expect_str_eq(options.request_timeout, "5");
+	cr_expect_str_eq(options.down_policy, "wait");
 	cr_expect_str_eq(options.lane, "socket");
 	cr_expect_str_eq(options.resend, "off");
 	cr_expect_str_eq(options.socket, "/s");

@@ -206,6 +206,62 @@ Test(supervisor, kills_from_outside_are_not_held_against_a_request_soon)
 	cr_expect_eq(dispatch_inflight(&rig.dispatch.dispatch), 1);
 }
 
+Test(supervisor, a_request_that_hangs_is_given_up_and_the_mount_goes_on)
+{
+	uint64_t unique;
+
+	launch(RIG_SCRIPT(RIG_ANSWER RIG_UNTIL_END));
+	s->dispatch->watch.limit_ns = 100000000;
+	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_SERVING));
+	unique = fake_kernel_lookup(&rig.dispatch.kernel, "hangs");
+	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_DRAINING));
+	cr_expect(strstr(s->problem, "LOOKUP"), "%s", s->problem);
+	/* The fourth life is not given it. */
+	cr_assert(supervisor_rig_until_life(&rig, 4, SUPERVISOR_SERVING));
+	init_was_answered();
+	cr_expect(fake_kernel_gets_error(&rig.dispatch.kernel, unique, EIO));
+	cr_expect_eq(atomic_load(&rig.dispatch.stats.poisoned), 1);
+	cr_expect_eq(s->incarnation, 4);
+	cr_expect_not(supervisor_rig_was(&rig, SUPERVISOR_BACKOFF));
+}
+
+Test(supervisor, without_a_backend_for_too_long_applications_get_errors_until_one_serves)
+{
+	char why[256];
+	uint64_t had, came, later;
+
+	launch(RIG_SCRIPT(RIG_TAKE(1) RIG_ANSWER RIG_UNTIL_END));
+	s->fail_after_ms = 20;
+	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_SERVING));
+	init_was_answered();
+	had = fake_kernel_lookup(&rig.dispatch.kernel, "had");
+	cr_assert(rig_inflight(&rig.dispatch, 1));
+	launch_command_deinit(&rig.command);
+	cr_assert_eq(launch_command_init(&rig.command, "sh -c 'exit 16'", NULL, why, sizeof(why)), 0);
+	kill(s->backend.pid, SIGKILL);
+	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_BACKOFF));
+	came = fake_kernel_lookup(&rig.dispatch.kernel, "came");
+	/* Both wait for the limit; the order in which they are told is that of their slots. */
+	cr_assert(supervisor_rig_until_packet(&rig, rig.dispatch.kernel.fd));
+	cr_expect(fake_kernel_gets_error(&rig.dispatch.kernel, had, EIO));
+	cr_assert(supervisor_rig_until_packet(&rig, rig.dispatch.kernel.fd));
+	cr_expect(fake_kernel_gets_error(&rig.dispatch.kernel, came, ENOTCONN));
+	later = fake_kernel_lookup(&rig.dispatch.kernel, "later");
+	cr_assert(supervisor_rig_until_packet(&rig, rig.dispatch.kernel.fd));
+	cr_expect(fake_kernel_gets_error(&rig.dispatch.kernel, later, ENOTCONN));
+	cr_expect_eq(atomic_load(&rig.dispatch.stats.failed), 3);
+	/* What closes a file waits. */
+	cr_assert_neq(fake_kernel_minimal(&rig.dispatch.kernel, FUSE_RELEASE), 0);
+	launch_command_deinit(&rig.command);
+	cr_assert_eq(launch_command_init(&rig.command, RIG_SCRIPT(RIG_TAKE(1) RIG_ANSWER RIG_UNTIL_END), NULL, why,
+					 sizeof(why)),
+		     0);
+	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_SERVING));
+	cr_expect_not(s->failing);
+	fake_kernel_lookup(&rig.dispatch.kernel, "again");
+	cr_expect(rig_inflight(&rig.dispatch, 1));
+}
+
 Test(supervisor, a_death_during_recovery_is_an_ordinary_death)
 {
 	launch(RIG_SCRIPT(RIG_ANSWER RIG_UNTIL_END));

@@ -1,0 +1,67 @@
+/*
+ * Answering with errors, after no backend has served for as long as the mount's policy has
+ * applications wait (--down-policy).  All on the main thread, but for what the reader finds
+ * out by itself.
+ *
+ *   ENOTCONN  no backend has seen the request: nothing was done
+ *   EIO       an earlier incarnation had it: whether it was done is not known
+ *
+ * The slots of the latter are kept: the next incarnation may have to roll back what
+ * the request had changed in the backend's state.  What closes a file, and FORGET, waits all the
+ * same: nobody waits for it, and a backend that is not told would keep the file open for ever.
+ *
+ * A process dying here leaves requests that are answered and whose slots say ABANDONED, as for
+ * callers that were given up (dispatch_redo.c).
+ */
+#include "dispatch.h"
+
+#include <errno.h>
+
+/* Whether it is one that anybody is to be told about. */
+static bool is_told(const struct inflight *r)
+{
+	const struct relay_op *op = relay_op_get(r->opcode);
+
+	return op && dispatch_fails(op);
+}
+
+void dispatch_fail(struct dispatch *dispatch, uint32_t slot)
+{
+	struct inflight *r = &dispatch->inflight[slot];
+	uint32_t state = atomic_load(&r->state);
+
+	if (!is_told(r))
+		return;
+	/* SENT: to one that is gone, but for a system call that does not end. */
+	if ((state == INFLIGHT_WAITING && r->delivered) || (state == INFLIGHT_SENT && dispatch->gone))
+		dispatch_give_up(dispatch, slot, state, EIO);
+	else if (state == INFLIGHT_WAITING)
+		dispatch_answer(dispatch, slot, ENOTCONN);
+	else
+		return;
+	atomic_fetch_add_explicit(&dispatch->stats->failed, 1, memory_order_relaxed);
+}
+
+void dispatch_fail_waiting(struct dispatch *dispatch)
+{
+	if (direct_is(&dispatch->direct))
+		dispatch_drain_all(dispatch);
+	/* The reader may be in a send to a backend that takes nothing: the next sweep comes. */
+	if (pthread_mutex_trylock(&dispatch->lock) != 0)
+		return;
+	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
+		dispatch_fail(dispatch, slot);
+	pthread_cond_broadcast(&dispatch->changed);
+	pthread_mutex_unlock(&dispatch->lock);
+}
+
+void dispatch_fail_begin(struct dispatch *dispatch)
+{
+	atomic_store(&dispatch->failing, true);
+	dispatch_fail_waiting(dispatch);
+}
+
+void dispatch_fail_end(struct dispatch *dispatch)
+{
+	atomic_store(&dispatch->failing, false);
+}
