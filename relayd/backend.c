@@ -254,6 +254,33 @@ bool backend_dying(const struct backend *backend)
 	return dying;
 }
 
+static void process_move(struct backend_process *to, struct backend_process *from, struct backend *backend)
+{
+	bool watched = from->on_end.loop != NULL, kept = from->kept.pid != 0;
+
+	loop_io_stop(&from->on_end);
+	children_release(&from->kept);
+	*to = *from;
+	to->backend = backend;
+	if (kept)
+		children_keep(&to->kept, to->pid);
+	if (watched)
+		loop_io_start(backend->loop, &to->on_end, to->pidfd, LOOP_READ, on_process_end);
+}
+
+void backend_move(struct backend *to, struct backend *from)
+{
+	struct loop *loop = to->loop;
+	void (*on_end)(struct backend *backend) = to->on_end;
+
+	*to = *from;
+	to->loop = loop;
+	to->on_end = on_end;
+	process_move(&to->first, &from->first, to);
+	process_move(&to->server, &from->server, to);
+	backend_init(from, from->loop, from->on_end);
+}
+
 static void process_end(struct backend_process *process)
 {
 	loop_io_stop(&process->on_end);

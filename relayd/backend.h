@@ -71,6 +71,11 @@ int backend_stacks_kill(struct backend *backend, const char *name);
 /* Whether the server is dying without an end: it has left, and waits for its last answer. */
 bool backend_dying(const struct backend *backend);
 
+/*
+ * The life goes on as another owner's, who has set its loop and on_end(); from has no process then.
+ */
+void backend_move(struct backend *to, struct backend *from);
+
 /* The life is over. */
 void backend_end(struct backend *backend);
 

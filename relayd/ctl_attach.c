@@ -350,7 +350,7 @@ static int attach_awaited(struct ctl_request *request, const char *token)
 {
 	const struct ctl_conn *conn = request->conn;
 	struct mount *mount = daemon_mount_awaiting(conn->ctl->daemon, token);
-	struct mount_visitor visitor = {.target = request->strings[1], .via = via_of(request)};
+	struct mount_visitor visitor = {.target = request->strings[1], .via = via_of(request), .token = token};
 	struct mount_status status;
 	char *options;
 	int err;
@@ -367,7 +367,7 @@ static int attach_awaited(struct ctl_request *request, const char *token)
 	err = options_of(request, &options, &visitor.gid);
 	if (err) {
 		request->exit_status = EXIT_USAGE;
-		mount_refuse(mount, request->reason, EXIT_USAGE);
+		mount_refuse(mount, token, request->reason, EXIT_USAGE);
 		return err;
 	}
 	visitor.options = options;

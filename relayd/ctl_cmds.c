@@ -246,6 +246,19 @@ static int do_unmount(struct ctl_request *request)
 	return err;
 }
 
+static int do_upgrade(struct ctl_request *request)
+{
+	const struct relay_ctl_upgrade *upgrade = request->body;
+
+	/* What it names is run as relayd's user. */
+	if (request->conn->uid != geteuid()) {
+		snprintf(request->reason, sizeof(request->reason), "this relayd starts backends for uid %u alone",
+			 geteuid());
+		return -EPERM;
+	}
+	return ctl_pending_upgrade(request, request->mount, request->strings[1], le32toh(upgrade->timeout_ms));
+}
+
 /* ---- the table ---------------------------------------------------------- */
 
 /* clang-format off */
@@ -321,6 +334,16 @@ static const struct ctl_command commands[RELAY_CTL_TYPES] = {
 		.rule = CTL_RULE_OWNER,
 		.strings = {STRING(relay_ctl_unmount, mount, true)},
 		.handle = do_unmount,
+	},
+	[RELAY_CTL_UPGRADE] = {
+		.name = "UPGRADE",
+		.fixed = sizeof(struct relay_ctl_upgrade),
+		.rule = CTL_RULE_OWNER,
+		.strings = {
+			STRING(relay_ctl_upgrade, mount, true),
+			STRING(relay_ctl_upgrade, backend, true),
+		},
+		.handle = do_upgrade,
 	},
 	[RELAY_CTL_RUN] = {
 		.name = "RUN",

@@ -30,6 +30,7 @@ struct ctl_pending {
 	uint32_t states; /* WAIT: mask, and the least incarnation */
 	uint32_t incarnation;
 	bool force;  /* UNMOUNT */
+	unsigned upgrades; /* UPGRADE: those that were over before */
 	int channel; /* ATTACH: owned until attached; -1 */
 	enum way_via via;
 };
@@ -115,10 +116,25 @@ static bool look_attach(struct ctl_pending *pending)
 	return true;
 }
 
+static bool look_upgrade(struct ctl_pending *pending)
+{
+	struct mount_status status;
+
+	mount_status(pending->mount, &status);
+	if (status.upgrades == pending->upgrades)
+		return false;
+	if (status.upgrade_error)
+		answer_error(pending, status.upgrade_error, 0, status.upgrade_why);
+	else
+		answer_status(pending);
+	return true;
+}
+
 static const struct kind kind_wait = {
 	.look = look_wait, .gone = -ENODEV, .late = -ETIMEDOUT, .late_reason = "not in that state in time"};
 static const struct kind kind_mount = {.look = look_wait, .gone = -ENODEV};
 static const struct kind kind_unmount = {.look = look_unmount, .gone = 0};
+static const struct kind kind_upgrade = {.look = look_upgrade, .gone = -ENODEV};
 static const struct kind kind_attach = {
 	.look = look_attach, .gone = -ENODEV, .late = -EBUSY, .late_reason = "the mount has a living backend"};
 
@@ -227,6 +243,23 @@ int ctl_pending_unmount(struct ctl_request *request, struct mount *mount, bool f
 	err = mount_unmount(mount, force);
 	/* One that refuses, or that was detached before, tells nobody. */
 	if (err || look_unmount(pending))
+		pending_end(pending);
+	return err;
+}
+
+int ctl_pending_upgrade(struct ctl_request *request, struct mount *mount, const char *backend, uint32_t timeout_ms)
+{
+	struct ctl_pending *pending;
+	struct mount_status status;
+	int err;
+
+	pending = pending_new(request, &kind_upgrade, mount, &err);
+	if (!pending)
+		return err;
+	mount_status(mount, &status);
+	pending->upgrades = status.upgrades;
+	err = mount_upgrade(mount, backend, timeout_ms, request->reason, sizeof(request->reason));
+	if (err)
 		pending_end(pending);
 	return err;
 }

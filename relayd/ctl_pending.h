@@ -25,6 +25,12 @@ int ctl_pending_mount(struct ctl_request *request, struct mount *mount);
 int ctl_pending_unmount(struct ctl_request *request, struct mount *mount, bool force);
 
 /*
+ * When the mount's change to another command is over; begins with mount_upgrade(), whose error is
+ * returned too.
+ */
+int ctl_pending_upgrade(struct ctl_request *request, struct mount *mount, const char *backend, uint32_t timeout_ms);
+
+/*
  * When the mount is ready for another backend, the old one having just died: the
  * channel, which is taken over unless an error is returned, is attached to it.
  */

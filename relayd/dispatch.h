@@ -195,6 +195,10 @@ unsigned dispatch_events_take(struct dispatch *dispatch);
  */
 int dispatch_channel_begin(struct dispatch *dispatch, int channel, uint32_t incarnation);
 
+/* The two halves of it.  With a channel whose INIT is answered already, what was said there is unread still. */
+int dispatch_init_send(struct dispatch *dispatch, int channel, uint32_t incarnation);
+void dispatch_channel_adopt(struct dispatch *dispatch, int channel, uint32_t incarnation);
+
 /*
  * Shuts the gate: nothing more is sent but what is being sent.  Waits for nothing:
  * the reader may be held up by a backend that takes nothing any more.

@@ -22,7 +22,7 @@
 
 #include "log.h"
 
-int dispatch_channel_begin(struct dispatch *dispatch, int channel, uint32_t incarnation)
+int dispatch_init_send(struct dispatch *dispatch, int channel, uint32_t incarnation)
 {
 	uint8_t packet[SESSION_INIT_MAX] __attribute__((aligned(8)));
 	uint32_t size;
@@ -31,6 +31,11 @@ int dispatch_channel_begin(struct dispatch *dispatch, int channel, uint32_t inca
 	/* A new channel has room; one that has none was filled by somebody who wants this thread to wait. */
 	if (send(channel, packet, size, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)size)
 		return -errno;
+	return 0;
+}
+
+void dispatch_channel_adopt(struct dispatch *dispatch, int channel, uint32_t incarnation)
+{
 	translate_incarnation(&dispatch->translate, incarnation);
 	watch_begin(dispatch);
 	atomic_store(&dispatch->librelay, false);
@@ -42,7 +47,15 @@ int dispatch_channel_begin(struct dispatch *dispatch, int channel, uint32_t inca
 	dispatch->serial++;
 	pthread_cond_broadcast(&dispatch->changed);
 	pthread_mutex_unlock(&dispatch->lock);
-	return 0;
+}
+
+int dispatch_channel_begin(struct dispatch *dispatch, int channel, uint32_t incarnation)
+{
+	int err = dispatch_init_send(dispatch, channel, incarnation);
+
+	if (!err)
+		dispatch_channel_adopt(dispatch, channel, incarnation);
+	return err;
 }
 
 void dispatch_gate_shut(struct dispatch *dispatch)

@@ -68,6 +68,7 @@ relayd_librelayd_a_SOURCES = \
 	relayd/mount.h \
 	relayd/mount_new.c \
 	relayd/mount_parts.h \
+	relayd/mount_upgrade.c \
 	relayd/mountopts.c \
 	relayd/mountopts.h \
 	relayd/namegate.c \
@@ -123,6 +124,8 @@ relayd_librelayd_a_SOURCES = \
 	relayd/translate_parts.h \
 	relayd/translate_reply.c \
 	relayd/translate_request.c \
+	relayd/upgrade.c \
+	relayd/upgrade.h \
 	relayd/watch.c \
 	relayd/watch.h \
 	relayd/way.c \

@@ -16,7 +16,7 @@
 #include "mount_parts.h"
 #include "stats.h"
 
-static void tell_watchers(struct mount *mount, bool gone)
+void mount_tell(struct mount *mount, bool gone)
 {
 	struct walk walk = {.outer = mount->walks, .next = mount->watchers};
 	struct mount_watcher *watcher;
@@ -88,7 +88,7 @@ static void unmount_finish(struct mount *mount)
 		log_error("%s: cannot unmount %s: %s", mount->name, mount->mountpoint,
 			  strerror(-mount->unmount_result));
 	}
-	tell_watchers(mount, false);
+	mount_tell(mount, false);
 }
 
 /* Everything of it has ended. */
@@ -100,7 +100,7 @@ static void on_end(struct loop_timer *timer)
 		log_info("%s: unmounted from %s", mount->name, mount->mountpoint);
 	else
 		log_info("%s: ended before it was mounted", mount->name);
-	tell_watchers(mount, true);
+	mount_tell(mount, true);
 	mount->on_gone(mount, mount->arg);
 }
 
@@ -111,7 +111,7 @@ void mount_on_supervisor_change(struct supervisor *supervisor)
 	/* What cannot be started again is kept for as long as it is not up, so that its failure is one. */
 	if (supervisor->state == SUPERVISOR_SERVING && mount->once)
 		mount_forget_command(mount);
-	tell_watchers(mount, false);
+	mount_tell(mount, false);
 	if (supervisor->left && !mount->ending) {
 		log_info("%s: its program has ended in order", mount->name);
 		mount_end(mount);
@@ -249,6 +249,9 @@ void mount_status(const struct mount *mount, struct mount_status *out)
 		.exit_status = s->exit_status,
 		.detached = mount->detached,
 		.unmount_error = mount->unmounting || mount->kernel_gone ? 0 : mount->unmount_result,
+		.upgrades = mount->upgrades,
+		.upgrade_error = mount->upgrade_error,
+		.upgrade_why = mount->upgrade_why,
 	};
 }
 

@@ -62,6 +62,9 @@ struct mount_status {
 	unsigned exit_status; /* of relayd(8) that goes with the problem; 0: none */
 	bool detached;	      /* unmounted, and kept alive by what is open there */
 	int unmount_error;    /* of the last attempt to unmount, if it is over; 0: none */
+	unsigned upgrades;    /* that are over; of the last one: */
+	int upgrade_error;    /* upgrade.h's outcome */
+	const char *upgrade_why;
 };
 
 /* Told on the main thread whenever state or incarnation may have changed. */
@@ -101,6 +104,7 @@ struct mount_visitor {
 	const char *options; /* what it asks for, as -o */
 	gid_t gid;	     /* group_id */
 	enum way_via via;
+	const char *token; /* that it was started with */
 };
 
 /* Whether this is the token of an incarnation that has not brought its channel yet. */
@@ -114,13 +118,21 @@ bool mount_awaits(const struct mount *mount, const char *token);
 int mount_come_in(struct mount *mount, int channel, const struct mount_visitor *visitor, char *why, size_t why_size);
 
 /* The program that is awaited asks for what it cannot have: the reason, if that is its end. */
-void mount_refuse(struct mount *mount, const char *why, unsigned exit_status);
+void mount_refuse(struct mount *mount, const char *token, const char *why, unsigned exit_status);
 
 /* A process that relayd had inherited has ended. */
 void mount_orphaned(struct mount *mount);
 
 /* Ends the backend in order and starts the next.  Returns 0 or -EINVAL (none to start). */
 int mount_restart(struct mount *mount);
+
+/*
+ * Begins a change to another command (upgrade.h), which has so long to come up; 0: as long as any
+ * backend.  What came of it is in the status when it is over.
+ * Returns 0, or a negative errno with a sentence in why: -EALREADY while another one is under way,
+ * -ECANCELED if the command cannot be executed, -EINVAL if there is nothing to be replaced.
+ */
+int mount_upgrade(struct mount *mount, const char *backend, uint32_t timeout_ms, char *why, size_t why_size);
 
 /*
  * Unmounts and ends the backend.  Returns 0 when that has begun: its status tells

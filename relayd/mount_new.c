@@ -16,12 +16,12 @@
 #include "log.h"
 #include "mount_parts.h"
 #include "stats.h"
+#include "upgrade.h"
 
 /* Slots of the journal: what the kernel has in flight at a time, and waiters for locks. */
 #define SLOTS_LARGE 64u
 #define SLOTS_SMALL 512u
-/* How long a backend may take to answer INIT, and to end when it is asked to. */
-#define INIT_DEADLINE_MS 10000u
+/* How long a backend may take to end when it is asked to. */
 #define END_DEADLINE_MS 2000u
 /* Incarnations that a request may kill. */
 #define LIVES_DEFAULT 3u
@@ -214,7 +214,7 @@ static void supervisor_build(struct mount *mount, const struct mount_config *con
 		.environment = mount->environment,
 		.exit_ends = config->argv != NULL,
 		.lives = config->lives ? config->lives : LIVES_DEFAULT,
-		.init_ms = INIT_DEADLINE_MS,
+		.init_ms = MOUNT_INIT_DEADLINE_MS,
 		.end_ms = END_DEADLINE_MS,
 		.fail_after_ms = config->fail_after_ms,
 		.state = SUPERVISOR_STOPPED,
@@ -381,14 +381,17 @@ static int first_open(struct mount *mount, const struct mount_visitor *visitor, 
 	return err;
 }
 
-void mount_refuse(struct mount *mount, const char *why, unsigned exit_status)
+void mount_refuse(struct mount *mount, const char *token, const char *why, unsigned exit_status)
 {
-	supervisor_refuse(&mount->supervisor, why, exit_status);
+	/* A candidate that cannot come in ends, or its time does. */
+	if (supervisor_awaits(&mount->supervisor, token))
+		supervisor_refuse(&mount->supervisor, why, exit_status);
 }
 
 bool mount_awaits(const struct mount *mount, const char *token)
 {
-	return !mount->kernel_gone && supervisor_awaits(&mount->supervisor, token);
+	return !mount->kernel_gone && (supervisor_awaits(&mount->supervisor, token) ||
+				       upgrade_awaits(mount->supervisor.upgrade, token));
 }
 
 int mount_come_in(struct mount *mount, int channel, const struct mount_visitor *visitor, char *why, size_t why_size)
@@ -398,11 +401,15 @@ int mount_come_in(struct mount *mount, int channel, const struct mount_visitor *
 	/* Programs try again, in another way, when they were refused. */
 	if (!mount->open)
 		err = first_open(mount, visitor, why, why_size);
-	else if (strcmp(mount->asked, visitor->options) != 0)
+	/* Nothing was asked for where the first backend inherited its channel. */
+	else if (mount->asked && strcmp(mount->asked, visitor->options) != 0)
 		log_warning("%s: incarnation %u asks for the mount options %s; it was mounted with %s", mount->name,
 			    mount->supervisor.incarnation, visitor->options, mount->asked);
 	if (err)
 		return err;
-	supervisor_come_in(&mount->supervisor, channel, visitor->via);
+	if (upgrade_awaits(mount->supervisor.upgrade, visitor->token))
+		upgrade_come_in(mount->supervisor.upgrade, channel, visitor->via);
+	else
+		supervisor_come_in(&mount->supervisor, channel, visitor->via);
 	return 0;
 }

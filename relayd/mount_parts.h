@@ -63,6 +63,10 @@ struct mount {
 	bool ending;   /* it is to end whatever it takes */
 	bool leftover; /* when it has ended its place may have to be freed */
 
+	unsigned upgrades; /* that are over */
+	int upgrade_error;
+	char upgrade_why[320];
+
 	struct loop_timer end;
 	struct mount_watcher *watchers;
 	struct walk *walks;
@@ -77,6 +81,11 @@ int mount_open(struct mount *mount, const char *asked, gid_t gid, char *why, siz
 void mount_forget_command(struct mount *mount);
 
 void mount_on_supervisor_change(struct supervisor *supervisor);
+/* Tells the watchers of a change. */
+void mount_tell(struct mount *mount, bool gone);
+/* How long a backend may take to answer INIT. */
+#define MOUNT_INIT_DEADLINE_MS 10000u
+
 void mount_on_wake(struct loop_wake *wake);
 
 #endif

@@ -17,6 +17,7 @@ enum option_bit {
 	OPTION_INCARNATION = 1 << 2,
 	OPTION_TIMEOUT = 1 << 3,
 	OPTION_FORCE = 1 << 4,
+	OPTION_BACKEND = 1 << 5,
 };
 
 struct arguments {
@@ -25,6 +26,7 @@ struct arguments {
 	uint32_t states;
 	uint32_t incarnation;
 	uint32_t timeout_ms;
+	const char *backend;
 	const struct command *command;
 	char **mounts; /* as given, up to a NULL */
 };
@@ -47,12 +49,15 @@ static const char usage[] = "usage: relayctl [--socket PATH] COMMAND [OPTION...]
 			    "  stats [MOUNT]          per opcode: requests, errors, latencies; and what crashes did\n"
 			    "  wait [MOUNT]           until the mount is in a state\n"
 			    "  restart [MOUNT...]     end the backend in order, and start the next\n"
+			    "  upgrade [MOUNT]        another command for the backend, which has to come up\n"
+			    "                         before the present one is ended\n"
 			    "  unmount [MOUNT...]     unmount, and end the backend\n"
 			    "\n"
 			    "      --json             list, status, stats: for programs\n"
 			    "      --state=STATE,...  wait: for one of these states (SERVING)\n"
 			    "      --incarnation=N    wait: for the backend's Nth life, or a later one\n"
-			    "      --timeout=SECONDS  wait: no longer than this\n"
+			    "      --timeout=SECONDS  wait: no longer than this; upgrade: to come up (10)\n"
+			    "      --backend=COMMAND  upgrade: the new command\n"
 			    "      --force            unmount: though files are open there\n"
 			    "      --socket PATH      relayd's control socket ($RELAYD_SOCKET)\n"
 			    "  -h, --help             show this\n"
@@ -67,6 +72,7 @@ enum {
 	OPT_INCARNATION,
 	OPT_TIMEOUT,
 	OPT_FORCE,
+	OPT_BACKEND,
 };
 
 static const struct option long_options[] = {
@@ -76,6 +82,7 @@ static const struct option long_options[] = {
 	{"incarnation", required_argument, NULL, OPT_INCARNATION},
 	{"timeout", required_argument, NULL, OPT_TIMEOUT},
 	{"force", no_argument, NULL, OPT_FORCE},
+	{"backend", required_argument, NULL, OPT_BACKEND},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
 	{NULL, 0, NULL, 0},
@@ -208,6 +215,23 @@ static enum relayctl_exit run_restart(const struct arguments *arguments, struct 
 	return for_each(arguments, client, mounts, restart_one);
 }
 
+static enum relayctl_exit run_upgrade(const struct arguments *arguments, struct relay_ctl_client *client,
+				      const struct ctl_mounts *mounts)
+{
+	const struct ctl_mount *mount;
+	struct relay_ctl_upgrade *command;
+	enum relayctl_exit result;
+
+	result = mounts_find(mounts, arguments->mounts[0], &mount);
+	if (result)
+		return result;
+	command = relay_internal_ctl_command(client, RELAY_CTL_UPGRADE, sizeof(*command));
+	command->timeout_ms = htole32(arguments->given & OPTION_TIMEOUT ? arguments->timeout_ms : 0);
+	relay_internal_ctl_put(&client->frame, &command->mount, mount->mountpoint);
+	relay_internal_ctl_put(&client->frame, &command->backend, arguments->backend);
+	return command_call(client, mount->name, NULL);
+}
+
 static enum relayctl_exit unmount_one(const struct arguments *arguments, struct relay_ctl_client *client,
 				      const struct ctl_mount *mount)
 {
@@ -228,6 +252,7 @@ static const struct command commands[] = {
 	{"list", OPTION_JSON, 0, run_list},   {"status", OPTION_JSON, 1, run_status},
 	{"stats", OPTION_JSON, 1, run_stats}, {"wait", OPTION_STATE | OPTION_INCARNATION | OPTION_TIMEOUT, 1, run_wait},
 	{"restart", 0, ~0u, run_restart},     {"unmount", OPTION_FORCE, ~0u, run_unmount},
+	{"upgrade", OPTION_BACKEND | OPTION_TIMEOUT, 1, run_upgrade},
 };
 
 /* ---- the command line --------------------------------------------------- */
@@ -294,6 +319,10 @@ static void option_take(struct arguments *arguments, int option)
 	case OPT_FORCE:
 		arguments->given |= OPTION_FORCE;
 		break;
+	case OPT_BACKEND:
+		arguments->given |= OPTION_BACKEND;
+		arguments->backend = optarg;
+		break;
 	case 'h':
 		fputs(usage, stdout);
 		exit(RELAYCTL_OK);
@@ -332,6 +361,8 @@ static void arguments_parse(struct arguments *arguments, int argc, char **argv)
 		usage_error("takes no such option", arguments->command->name);
 	if ((unsigned)(argc - optind - 1) > arguments->command->mounts)
 		usage_error("takes no more mounts than that", arguments->command->name);
+	if (arguments->command->run == run_upgrade && !(arguments->given & OPTION_BACKEND))
+		usage_error("needs --backend", arguments->command->name);
 	arguments->mounts = argv + optind + 1;
 }
 

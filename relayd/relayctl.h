@@ -19,6 +19,8 @@ enum relayctl_exit {
 	RELAYCTL_NO_RELAYD = 3,
 	RELAYCTL_NO_MOUNT = 4,
 	RELAYCTL_TIMEOUT = 5,
+	RELAYCTL_KEPT = 6,	  /* an upgrade: the backend there was goes on */
+	RELAYCTL_FELL_BACK = 7, /* an upgrade: the old command was started again */
 };
 
 /* ---- relayctl_mounts.c: what relayd says ------------------------------- */

@@ -28,6 +28,10 @@ static enum relayctl_exit exit_of(int err)
 	case -ENOENT:
 	case -ENODEV:
 		return RELAYCTL_NO_MOUNT;
+	case -ECANCELED:
+		return RELAYCTL_KEPT;
+	case -EHOSTDOWN:
+		return RELAYCTL_FELL_BACK;
 	case -ETIMEDOUT:
 		return RELAYCTL_TIMEOUT;
 	default:

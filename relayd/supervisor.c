@@ -21,6 +21,7 @@
 #include "dispatch.h"
 #include "log.h"
 #include "supervisor_life.h"
+#include "upgrade.h"
 
 /* How long a backend may take to answer what it has when it is to end. */
 #define DRAIN_DEADLINE_MS 5000u
@@ -76,6 +77,13 @@ static enum supervisor_state do_start(struct supervisor *s)
 	int err;
 
 	loop_timer_stop(&s->timer);
+	/* Its coming up, or its end, is the next event. */
+	if (upgrade_awaited(s->upgrade)) {
+		log_warning("%s: the next backend is the new one, which is still starting", s->name);
+		return SUPERVISOR_BACKOFF;
+	}
+	if (upgrade_take(s->upgrade))
+		return SUPERVISOR_STARTING;
 	if (!s->command)
 		return SUPERVISOR_STOPPED; /* it comes back by itself: supervisor_attach() */
 	err = life_launch(s);
@@ -219,6 +227,11 @@ static enum supervisor_state do_died(struct supervisor *s)
 			 s->served ? "" : " before the mount answered");
 	if (!s->command)
 		return SUPERVISOR_STOPPED;
+	/* The new one, or the old one again: neither has to be waited for because of what this one did. */
+	if (s->upgrade) {
+		upgrade_event(s->upgrade, UPGRADE_LOST);
+		return do_start(s);
+	}
 	if (!s->served && !s->wanted) {
 		if (!s->exit_status)
 			s->exit_status = EXIT_BACKEND_ENDED;
@@ -356,9 +369,13 @@ void supervisor_event(struct supervisor *s, enum supervisor_event event)
 
 	if (event == SUPERVISOR_STOP)
 		s->stopping = true;
+	if (event == SUPERVISOR_STOP && s->upgrade)
+		upgrade_event(s->upgrade, UPGRADE_STOP);
 	if (!table[s->state][event])
 		return;
 	s->state = table[s->state][event](s);
+	if (s->state == SUPERVISOR_SERVING && s->upgrade)
+		upgrade_event(s->upgrade, UPGRADE_SERVES);
 	if ((before == SUPERVISOR_SERVING) != (s->state == SUPERVISOR_SERVING))
 		life_sweep_begin(s);
 	if (before == SUPERVISOR_SERVING && s->state != before)

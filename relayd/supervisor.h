@@ -22,6 +22,7 @@
 struct dispatch;
 struct session;
 struct stats;
+struct upgrade;
 
 enum supervisor_state {
 	SUPERVISOR_STOPPED,   /* no backend, and none will be started by itself */
@@ -85,6 +86,9 @@ struct supervisor {
 	char problem[256];
 	bool accused;	/* problem says why the present life has to end */
 	unsigned exit_status; /* that goes with the problem */
+
+	struct upgrade *upgrade; /* to another command; NULL: none is under way */
+	struct way *old_way;	 /* meanwhile: of the command that it is */
 
 	bool kernel_ready; /* the kernel's INIT has come: backends can be sent theirs */
 

@@ -216,8 +216,7 @@ static void channel_enlarge(int channel)
 		setsockopt(channel, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 }
 
-/* Before anything is sent on it: the answer to INIT says which process serves. */
-static void channel_prepare(int channel)
+void life_channel_prepare(int channel)
 {
 	const int on = 1;
 	int flags = fcntl(channel, F_GETFL);
@@ -251,13 +250,14 @@ static void life_begin(struct supervisor *s)
 	log_info("%s: incarnation %u, pid %d, is starting", s->name, s->incarnation, (int)s->backend.pid);
 }
 
-/* Runs the command; `channel` is its end, -1 for one that mounts by itself. */
-static int command_run(struct supervisor *s, int channel)
+/* `channel` is its end, -1 for one that mounts by itself. */
+static int command_run(struct supervisor *s, struct backend *backend, const struct launch_command *command,
+		       struct way *way, int channel)
 {
 	bool first = s->incarnation == 0 && s->first_streams;
 	char **environment = NULL;
 	struct launch launch = {
-		.command = s->command,
+		.command = command,
 		.directory = s->directory,
 		.channel = channel,
 		.input = first ? s->first_streams[0] : -1,
@@ -266,47 +266,70 @@ static int command_run(struct supervisor *s, int channel)
 	};
 	int err = 0;
 
-	if (s->way && s->way->placed) {
-		way_clear(s->way);
-		err = way_token_renew(s->way);
+	if (way && way->placed) {
+		way_clear(way);
+		err = way_token_renew(way);
 	}
-	if (!err && s->way) {
-		environment = way_environment(s->way, s->environment ? s->environment : environ);
+	if (!err && way) {
+		environment = way_environment(way, s->environment ? s->environment : environ);
 		err = environment ? 0 : -ENOMEM;
 	}
 	launch.environment = environment;
 	if (!err)
-		err = backend_start(&s->backend, &launch);
+		err = backend_start(backend, &launch);
 	free(environment);
+	return err;
+}
+
+int life_run(struct supervisor *s, struct backend *backend, const struct launch_command *command, struct way *way,
+	     int *channel)
+{
+	int pair[2] = {-1, -1}, err;
+
+	if (!(way && way->placed)) {
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+			return -errno;
+		channel_enlarge(pair[1]);
+		life_channel_prepare(pair[0]);
+	}
+	err = command_run(s, backend, command, way, pair[1]);
+	if (pair[1] >= 0)
+		close(pair[1]);
+	if (err && pair[0] >= 0)
+		close(pair[0]);
+	*channel = err ? -1 : pair[0];
 	return err;
 }
 
 /* Starts a process: on a new channel, or to come in by itself.  Returns 0 or a negative errno. */
 int life_launch(struct supervisor *s)
 {
-	int pair[2] = {-1, -1}, err;
+	int channel, err;
 
 	s->backend.loop = s->loop;
 	s->backend.on_end = on_backend_end;
-	if (!(s->way && s->way->placed)) {
-		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-			return -errno;
-		channel_enlarge(pair[1]);
-		channel_prepare(pair[0]);
-		s->via = WAY_VIA_FD;
-	}
-	err = command_run(s, pair[1]);
-	if (pair[1] >= 0)
-		close(pair[1]);
-	if (err) {
-		if (pair[0] >= 0)
-			close(pair[0]);
+	err = life_run(s, &s->backend, s->command, s->way, &channel);
+	if (err)
 		return err;
-	}
 	life_begin(s);
-	if (pair[0] >= 0)
-		channel_take(s, pair[0]);
+	if (channel >= 0) {
+		s->via = WAY_VIA_FD;
+		channel_take(s, channel);
+	}
 	return 0;
+}
+
+void life_take(struct supervisor *s, struct backend *backend, int channel, enum way_via via)
+{
+	s->backend.loop = s->loop;
+	s->backend.on_end = on_backend_end;
+	backend_move(&s->backend, backend);
+	life_begin(s);
+	s->via = via;
+	s->channel = channel;
+	s->begun = true;
+	s->drained = false;
+	dispatch_channel_adopt(s->dispatch, channel, s->incarnation);
 }
 
 /* What a life leaves behind when it is over. */
@@ -353,7 +376,7 @@ void supervisor_come_in(struct supervisor *s, int channel, enum way_via via)
 	s->via = via;
 	s->exit_status = 0;
 	way_furnish(s->way);
-	channel_prepare(channel);
+	life_channel_prepare(channel);
 	/* From here on it has the time that any backend has to answer INIT. */
 	loop_timer_start(s->loop, &s->timer, s->init_ms, life_on_timer);
 	channel_take(s, channel);
@@ -381,7 +404,7 @@ int supervisor_attach(struct supervisor *s, int channel, pid_t pid, enum way_via
 		return err;
 	s->via = via;
 	life_begin(s);
-	channel_prepare(channel);
+	life_channel_prepare(channel);
 	channel_take(s, channel);
 	s->state = SUPERVISOR_STARTING;
 	s->on_change(s);

@@ -11,6 +11,17 @@ int life_launch(struct supervisor *s);
 /* The kernel's INIT is there, and so is a channel: has the backend served. */
 void life_channel_begin(struct supervisor *s);
 
+/*
+ * Runs a command, of which backend becomes the life, with its way (NULL: it inherits its channel).
+ * *channel is our end of its channel, prepared, or -1 if it comes in by itself.
+ */
+int life_run(struct supervisor *s, struct backend *backend, const struct launch_command *command, struct way *way,
+	     int *channel);
+/* Before anything is sent on a channel: room, and the answer to INIT says which process serves. */
+void life_channel_prepare(int channel);
+/* The next life is that of a backend that has come up already, on its channel. */
+void life_take(struct supervisor *s, struct backend *backend, int channel, enum way_via via);
+
 /* From here on applications wait. */
 void life_pause_begin(struct supervisor *s);
 /* Stops the flow of requests to a backend that is gone or going. */

@@ -101,6 +101,7 @@ unit_tests += tests/unit/test_backing
 unit_tests += tests/unit/test_backing_table
 unit_tests += tests/unit/test_relay_backing
 tests_unit_test_relay_backing_LDADD = $(crash_ldadd)
+unit_tests += tests/unit/test_upgrade
 unit_tests += tests/unit/test_watch
 unit_tests += tests/unit/test_way
 
@@ -235,6 +236,7 @@ tests_integration_semantics_SOURCES = \
 	tests/integration/semantics_space.c \
 	tests/integration/semantics_times.c
 integration_programs += tests/integration/supervision
+integration_programs += tests/integration/upgrade
 integration_programs += tests/integration/hangs
 
 # Not tests, but called by them: tests/integration/X.c.
@@ -386,6 +388,12 @@ check-valgrind: all
 pause: all tests/integration/pause$(EXEEXT)
 	@$(AM_TESTS_ENVIRONMENT) tests/integration/pause --kills 1000
 .PHONY: pause
+
+# As many upgrades as there are meant to be, and what they cost.
+UPGRADES = 100
+upgrades: all tests/integration/upgrade$(EXEEXT) $(helper_programs)
+	@$(AM_TESTS_ENVIRONMENT) tests/integration/upgrade --upgrades $(UPGRADES)
+.PHONY: upgrades
 
 # The storm as long as it is meant to be.
 STORM_SECONDS = 300

@@ -35,6 +35,7 @@ enum relay_ctl_type {
 	RELAY_CTL_RESTART = 7,
 	RELAY_CTL_UNMOUNT = 8,
 	RELAY_CTL_RUN = 9,
+	RELAY_CTL_UPGRADE = 10,
 	RELAY_CTL_TYPES,
 };
 
@@ -267,6 +268,18 @@ struct relay_ctl_run {
 #define RELAY_CTL_RUN_FDS 5u
 #define RELAY_CTL_RUN_FIXED_MIN 24u /* without request_timeout_ms */
 
+/*
+ * Another command for the mount's backend.  Answered by a relay_ctl_status when it serves; or
+ * ECANCELED if it did not come up, so that the backend there was goes on, and EHOSTDOWN if it
+ * failed when that one had been ended for it, so that the old command is started again.
+ */
+struct relay_ctl_upgrade {
+	__le32 timeout_ms; /* to come up; 0: the default */
+	__le32 reserved;
+	struct relay_ctl_string mount;
+	struct relay_ctl_string backend;
+};
+
 static_assert(sizeof(struct relay_ctl_string) == 8, "string");
 static_assert(sizeof(struct relay_ctl_error) == 16, "error");
 static_assert(sizeof(struct relay_ctl_hello) == 16, "hello");
@@ -279,6 +292,7 @@ static_assert(sizeof(struct relay_ctl_stats) == 112, "stats");
 static_assert(sizeof(struct relay_ctl_stats_row) == 80, "stats row");
 static_assert(sizeof(struct relay_ctl_wait) == 24, "wait");
 static_assert(sizeof(struct relay_ctl_unmount) == 16, "unmount");
+static_assert(sizeof(struct relay_ctl_upgrade) == 24, "upgrade");
 static_assert(sizeof(struct relay_ctl_run) == 32, "run");
 
 #endif

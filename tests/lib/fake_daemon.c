@@ -179,11 +179,23 @@ int mount_come_in(struct mount *mount, int channel, const struct mount_visitor *
 	return 0;
 }
 
-void mount_refuse(struct mount *mount, const char *why, unsigned exit_status)
+void mount_refuse(struct mount *mount, const char *token, const char *why, unsigned exit_status)
 {
 	(void)mount;
+	(void)token;
 	(void)why;
 	current->daemon.asked.refused = exit_status;
+}
+
+int mount_upgrade(struct mount *mount, const char *backend, uint32_t timeout_ms, char *why, size_t why_size)
+{
+	struct fake_asked *asked = &current->daemon.asked;
+
+	snprintf(asked->backend, sizeof(asked->backend), "%s", backend);
+	asked->timeout_ms = timeout_ms;
+	if (mount->is.upgrade_result)
+		snprintf(why, why_size, "no upgrade");
+	return mount->is.upgrade_result;
 }
 
 int mount_attach(struct mount *mount, int channel, pid_t pid, enum way_via via)
@@ -236,6 +248,9 @@ void mount_status(const struct mount *mount, struct mount_status *out)
 		.exit_status = mount->is.exit_status,
 		.detached = mount->is.detached,
 		.unmount_error = mount->is.unmount_error,
+		.upgrades = mount->is.upgrades,
+		.upgrade_error = mount->is.upgrade_error,
+		.upgrade_why = mount->is.upgrade_why ? mount->is.upgrade_why : "",
 	};
 }
 

@@ -26,6 +26,10 @@ struct fake_mount {
 	int unmount_result; /* of mount_unmount() */
 	int unmount_error;  /* what becomes of it later */
 	bool detached;
+	int upgrade_result; /* of mount_upgrade() */
+	unsigned upgrades;  /* that are over, and what came of the last one */
+	int upgrade_error;
+	const char *upgrade_why; /* constant */
 	const char *token; /* constant: it awaits a backend with this one; NULL: none */
 };
 
@@ -42,7 +46,7 @@ struct fake_asked {
 	bool socket_lane;
 	bool no_resend;
 	unsigned lives;
-	uint32_t request_timeout_ms, fail_after_ms;
+	uint32_t request_timeout_ms, fail_after_ms, timeout_ms;
 	int channel; /* of mount_attach(): the daemon's to close */
 	pid_t pid;
 	bool force;

@@ -251,3 +251,58 @@ Test(ctl_pending, unmount_by_force_does_not_wait_for_open_files)
 	cr_expect_eq(ctl_test_call(client), 0);
 	relay_internal_ctl_close(client);
 }
+
+/* ---- UPGRADE -------------------------------------------------------------- */
+
+static void put_upgrade(struct relay_ctl_client *client)
+{
+	struct relay_ctl_upgrade *body = relay_internal_ctl_command(client, RELAY_CTL_UPGRADE, sizeof(*body));
+
+	body->timeout_ms = htole32(1500);
+	relay_internal_ctl_put(&client->frame, &body->mount, "one");
+	relay_internal_ctl_put(&client->frame, &body->backend, "fs --new");
+}
+
+Test(ctl_pending, upgrade_is_answered_with_what_came_of_it)
+{
+	struct relay_ctl_client *client = ctl_test_client_open();
+	struct fake_mount mount = ctl_test_serving;
+
+	fake_mount_add(ctl_test_fake, "one", "/one", 0, &mount);
+	put_upgrade(client);
+	ctl_test_send_frame(client);
+	ctl_test_wait_for_watchers(1);
+	cr_expect_str_eq(fake_daemon_asked(ctl_test_fake).backend, "fs --new");
+	cr_expect_eq(fake_daemon_asked(ctl_test_fake).timeout_ms, 1500u);
+	/* Any other change is none of its business. */
+	mount.state = SUPERVISOR_DRAINING;
+	fake_mount_set(ctl_test_fake, "one", &mount);
+	cr_expect(ctl_test_is_silent(client));
+	mount.upgrades = 1;
+	mount.upgrade_error = -EHOSTDOWN;
+	mount.upgrade_why = "it has died";
+	fake_mount_set(ctl_test_fake, "one", &mount);
+	cr_expect_eq(ctl_test_receive(client), -EHOSTDOWN);
+	cr_expect_eq(fake_daemon_watchers(ctl_test_fake), 0u);
+	put_upgrade(client);
+	ctl_test_send_frame(client);
+	ctl_test_wait_for_watchers(1);
+	mount.upgrades = 2;
+	mount.upgrade_error = 0;
+	fake_mount_set(ctl_test_fake, "one", &mount);
+	cr_expect_eq(ctl_test_receive(client), 0);
+	relay_internal_ctl_close(client);
+}
+
+Test(ctl_pending, upgrade_that_cannot_begin_is_answered_at_once)
+{
+	struct relay_ctl_client *client = ctl_test_client_open();
+	struct fake_mount mount = ctl_test_serving;
+
+	mount.upgrade_result = -EALREADY;
+	fake_mount_add(ctl_test_fake, "one", "/one", 0, &mount);
+	put_upgrade(client);
+	cr_expect_eq(ctl_test_call(client), -EALREADY);
+	cr_expect_eq(fake_daemon_watchers(ctl_test_fake), 0u);
+	relay_internal_ctl_close(client);
+}
