@@ -51,7 +51,6 @@ relayinclude_HEADERS = \
 	librelay/relay/fuse_abi.h \
 	librelay/relay/relay.h
 noinst_HEADERS += \
-	bpf/known.h \
 	librelay/relay/ctl_wire.h \
 	librelay/relay/opcodes.h \
 	librelay/relay/wire.h

@@ -1,5 +1,8 @@
 # Everything of relayd but main.c is a library, which the tests link too.
 
+# What that is linked with.
+relayd_libs = $(EV_LIBS) $(LIBBPF_LIBS)
+
 noinst_LIBRARIES += relayd/librelayd.a
 relayd_librelayd_a_SOURCES = \
 	relayd/answers.c \
@@ -13,7 +16,6 @@ relayd_librelayd_a_SOURCES = \
 	relayd/backing.c \
 	relayd/backing.h \
 	relayd/cache_bpf.h \
-	relayd/cache_nobpf.c \
 	relayd/children.c \
 	relayd/children.h \
 	relayd/ctl.c \
@@ -130,12 +132,23 @@ relayd_librelayd_a_SOURCES = \
 	relayd/watch.h \
 	relayd/way.c \
 	relayd/way.h
+if HAVE_BPF
+relayd_librelayd_a_SOURCES += \
+	relayd/cache_bpf.c \
+	relayd/cache_bpf_load.c \
+	relayd/cache_bpf_load.h \
+	relayd/cache_bpf_object.c \
+	relayd/cache_bpf_object.h
+relayd/librelayd_a-cache_bpf_object.$(OBJEXT): bpf/known.bpf.o bpf/calibrate.bpf.o
+else
+relayd_librelayd_a_SOURCES += relayd/cache_nobpf.c
+endif
 # Where the ways in are installed.
-relayd_librelayd_a_CPPFLAGS = $(AM_CPPFLAGS) -DPKGLIBDIR='"$(pkglibdir)"' -DPKGLIBEXECDIR='"$(pkglibexecdir)"'
+relayd_librelayd_a_CPPFLAGS = $(AM_CPPFLAGS) $(LIBBPF_CFLAGS) -DPKGLIBDIR='"$(pkglibdir)"' -DPKGLIBEXECDIR='"$(pkglibexecdir)"'
 
 bin_PROGRAMS += relayd/relayd
 relayd_relayd_SOURCES = relayd/main.c
-relayd_relayd_LDADD = relayd/librelayd.a librelay/librelay_core.a $(EV_LIBS)
+relayd_relayd_LDADD = relayd/librelayd.a librelay/librelay_core.a $(relayd_libs)
 
 bin_PROGRAMS += relayd/relayctl
 relayd_relayctl_SOURCES = \
@@ -145,4 +158,4 @@ relayd_relayctl_SOURCES = \
 	relayd/relayctl_mounts.c \
 	relayd/relayctl_table.c \
 	relayd/relayctl_text.c
-relayd_relayctl_LDADD = relayd/librelayd.a librelay/librelay_core.a $(EV_LIBS) $(JANSSON_LIBS)
+relayd_relayctl_LDADD = relayd/librelayd.a librelay/librelay_core.a $(relayd_libs) $(JANSSON_LIBS)

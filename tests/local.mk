@@ -135,7 +135,7 @@ fs_ldadd = tests/lib/libtest.a fs/libfsserver.a librelay/librelay_core.a $(CRITE
 crash_ldadd = tests/lib/libtest.a librelay/librelay_crash.a $(CRITERION_LIBS)
 
 # For those that have relayd's tables end at theirs.
-state_crash_ldadd = tests/lib/libtest.a tests/lib/libstate_crash.a relayd/librelayd.a librelay/librelay_core.a $(EV_LIBS) \
+state_crash_ldadd = tests/lib/libtest.a tests/lib/libstate_crash.a relayd/librelayd.a librelay/librelay_core.a $(relayd_libs) \
 	$(CRITERION_LIBS)
 
 # ---- fuzz targets of decoders: tests/fuzz/fuzz_X.c, corpus/X/* ---------------
@@ -165,6 +165,7 @@ tests_fuzz_fuzz_state_LDADD = tests/lib/libtest.a $(fuzz_ldadd)
 # Scripts: tests/integration/X.sh.
 integration_scripts =
 integration_scripts += tests/integration/attach.sh
+integration_scripts += tests/integration/bpf_guest.sh
 integration_scripts += tests/integration/bench.sh
 integration_scripts += tests/integration/compat.sh
 integration_scripts += tests/integration/daemon.sh
@@ -241,6 +242,22 @@ integration_programs += tests/integration/hangs
 
 # Not tests, but called by them: tests/integration/X.c.
 helper_programs =
+if HAVE_BPF
+# Run in a guest, by bpf_guest.sh.
+helper_programs += tests/bpf/known
+tests_bpf_known_SOURCES = \
+	tests/bpf/calls.h \
+	tests/bpf/calls_create.c \
+	tests/bpf/calls_look.c \
+	tests/bpf/known.c \
+	tests/bpf/known.h \
+	tests/bpf/known_paths.c \
+	tests/bpf/known_rules.c \
+	tests/bpf/rig.c \
+	tests/bpf/rig.h \
+	tests/bpf/rig_fs.c
+check_DATA = bpf/known-rules.elf
+endif
 helper_programs += tests/integration/badinput_backend
 helper_programs += tests/integration/preload_calls
 helper_programs += tests/integration/storm_kill
@@ -326,14 +343,14 @@ tests_lib_libstate_crash_a_CPPFLAGS = $(AM_CPPFLAGS) -DSTATE_CRASH_POINTS
 
 # A program without a _SOURCES line of its own is made of the one .c file of its name.
 AM_DEFAULT_SOURCE_EXT = .c
-LDADD = tests/lib/libtest.a relayd/librelayd.a librelay/librelay_core.a $(EV_LIBS) $(CRITERION_LIBS)
+LDADD = tests/lib/libtest.a relayd/librelayd.a librelay/librelay_core.a $(relayd_libs) $(CRITERION_LIBS)
 AM_CPPFLAGS += -I$(top_srcdir)/tests $(CRITERION_CFLAGS)
 
 if ENABLE_FUZZERS
-fuzz_ldadd = $(FUZZ_LDFLAGS) relayd/librelayd.a librelay/librelay_core.a $(EV_LIBS)
+fuzz_ldadd = $(FUZZ_LDFLAGS) relayd/librelayd.a librelay/librelay_core.a $(relayd_libs)
 EXTRA_DIST += tests/fuzz/replay_main.c
 else
-fuzz_ldadd = tests/fuzz/libreplay.a relayd/librelayd.a librelay/librelay_core.a $(EV_LIBS)
+fuzz_ldadd = tests/fuzz/libreplay.a relayd/librelayd.a librelay/librelay_core.a $(relayd_libs)
 check_LIBRARIES += tests/fuzz/libreplay.a
 tests_fuzz_libreplay_a_SOURCES = tests/fuzz/replay_main.c
 endif
