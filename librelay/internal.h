@@ -103,6 +103,20 @@ struct relay_pairing {
 	_Atomic bool trial;	     /* the window is the first one after a turn was passed */
 };
 
+/* Several clients: whether one thread reads for them, or all do (crowd.c).  All of it is of who has set `judged`. */
+struct relay_crowd {
+	_Atomic bool judged;
+	bool one;	   /* one thread reads, or has until somebody else ended its turn */
+	bool trial;	   /* for the time being */
+	bool one_won;	   /* the last answer */
+	uint32_t replies;  /* of all threads, when the measurement began */
+	uint64_t began;	   /* ns, as all times here */
+	uint64_t cost_all; /* what a request took while all read */
+	uint64_t cost_one; /* and in the trial */
+	uint64_t again;	   /* when the question is asked again */
+	uint64_t pause;	   /* from the last answer to that */
+};
+
 /* Each in cache lines of its own: what a thread writes for each request is here. */
 struct relay_thread {
 	_Alignas(64) struct relay_session *session;
@@ -167,6 +181,7 @@ struct relay_session {
 	int kick;   /* the signal that gets threads out of reading it; 0: not had */
 	struct relay_readers readers;
 	struct relay_pairing pairing;
+	struct relay_crowd crowd;
 	_Atomic bool *touched; /* by slot: the pages of its request buffer are mapped */
 
 	pthread_mutex_t state_lock;
@@ -323,6 +338,8 @@ void relay_internal_pairing_replied(struct relay_thread *thread);
 /* What is known of the client goes with the turn; readers->lock is held, and heir waits. */
 void relay_internal_pairing_inherit(struct relay_thread *heir, const struct relay_thread *from);
 
+/* Pins the calling thread to the processor on which it is. */
+void relay_internal_pairing_stay(struct relay_thread *thread);
 /* The thread may run where it could before it was pinned, if it was. */
 void relay_internal_pairing_release(struct relay_thread *thread);
 
@@ -339,6 +356,21 @@ enum relay_pairing_advice {
 
 enum relay_pairing_advice relay_internal_pairing_judge(struct relay_pairing *pairing, struct relay_pace *pace,
 						       bool paired, uint64_t now);
+
+/* ---- crowd.c ------------------------------------------------------------ */
+
+/*
+ * At the end of a thread's window, before pairing_judge(): `alone` says that it was one
+ * client's.  Returns false if the window is for pairing_judge().
+ */
+bool relay_internal_crowd_window(struct relay_thread *thread, bool paired, bool alone);
+
+/*
+ * What several clients' requests say: `one` thread reads or all do, and they have replied
+ * `replies` times in all.
+ */
+enum relay_pairing_advice relay_internal_crowd_judge(struct relay_crowd *crowd, bool one, uint32_t replies,
+						     uint64_t now);
 
 /* ---- device.c ---------------------------------------------------------- */
 

@@ -17,6 +17,7 @@ librelay_sources = \
 	librelay/counts.c \
 	librelay/counts.h \
 	librelay/crash.h \
+	librelay/crowd.c \
 	librelay/ctl_client.c \
 	librelay/ctl_client.h \
 	librelay/ctl_frame.c \

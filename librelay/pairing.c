@@ -26,7 +26,8 @@
  * - a handler that takes long while only its thread reads would hold up others: the thread
  *   of relay_serve() looks after HANDLER_LIMIT, by a timer that runs only while requests
  *   come, and lets all threads read;
- * - more than one client, or more than one request at a time, and all threads read.
+ * - more than one client, or more than one request at a time, and all threads read, unless
+ *   one is faster then too (crowd.c).
  * An idle mount wakes nobody.
  */
 #include "internal.h"
@@ -107,6 +108,19 @@ static int processor_of(uint32_t tid)
 	return cpu;
 }
 
+void relay_internal_pairing_stay(struct relay_thread *thread)
+{
+	struct relay_pace *pace = &thread->pace;
+	int cpu = sched_getcpu();
+	cpu_set_t set;
+
+	if (cpu < 0 || pace->pinned || pthread_getaffinity_np(thread->id, sizeof(pace->cpus), &pace->cpus))
+		return;
+	CPU_ZERO(&set);
+	CPU_SET((unsigned)cpu, &set);
+	pace->pinned = pthread_setaffinity_np(thread->id, sizeof(set), &set) == 0;
+}
+
 void relay_internal_pairing_release(struct relay_thread *thread)
 {
 	struct relay_pace *pace = &thread->pace;
@@ -166,16 +180,26 @@ static enum relay_pairing_advice judge_paired(struct relay_pairing *pairing, str
 	return RELAY_PAIRING_FOLLOW;
 }
 
-enum relay_pairing_advice relay_internal_pairing_judge(struct relay_pairing *pairing, struct relay_pace *pace,
-						       bool paired, uint64_t now)
+static void window_begin(struct relay_pace *pace, uint64_t now)
 {
-	bool alone = pace->same >= ALONE && pace->queued <= QUEUED;
-	enum relay_pairing_advice advice =
-		paired ? judge_paired(pairing, pace, alone, now) : judge_all(pairing, pace, alone, now);
-
 	pace->began = now;
 	pace->waited = 0;
 	pace->requests = pace->same = pace->queued = pace->soon = 0;
+}
+
+static bool is_alone(const struct relay_pace *pace)
+{
+	return pace->same >= ALONE && pace->queued <= QUEUED;
+}
+
+enum relay_pairing_advice relay_internal_pairing_judge(struct relay_pairing *pairing, struct relay_pace *pace,
+						       bool paired, uint64_t now)
+{
+	bool alone = is_alone(pace);
+	enum relay_pairing_advice advice =
+		paired ? judge_paired(pairing, pace, alone, now) : judge_all(pairing, pace, alone, now);
+
+	window_begin(pace, now);
 	return advice;
 }
 
@@ -239,9 +263,8 @@ void relay_internal_pairing_inherit(struct relay_thread *heir, const struct rela
 
 	pace->client = from->pace.client;
 	pace->waited_before = from->pace.waited_before;
-	pace->began = pace->replied_at = from->pace.replied_at;
-	pace->waited = 0;
-	pace->requests = pace->same = pace->queued = pace->soon = 0;
+	pace->replied_at = from->pace.replied_at;
+	window_begin(pace, pace->replied_at);
 	pace->follow = false;
 	atomic_store(&from->session->pairing.trial, true);
 }
@@ -330,13 +353,19 @@ void relay_internal_pairing_read(struct relay_thread *thread, const struct fuse_
 static void window_end(struct relay_thread *thread, bool paired)
 {
 	struct relay_pairing *pairing = &thread->session->pairing;
+	struct relay_pace *pace = &thread->pace;
 
-	switch (relay_internal_pairing_judge(pairing, &thread->pace, paired, thread->pace.replied_at)) {
+	if (relay_internal_crowd_window(thread, paired, is_alone(pace))) {
+		pace->streak = 0;
+		window_begin(pace, pace->replied_at);
+		return;
+	}
+	switch (relay_internal_pairing_judge(pairing, pace, paired, pace->replied_at)) {
 	case RELAY_PAIRING_JOIN:
 		relay_internal_readers_join(thread);
 		break;
 	case RELAY_PAIRING_FOLLOW:
-		thread->pace.follow = true;
+		pace->follow = true;
 		break;
 	case RELAY_PAIRING_LEAVE:
 		relay_internal_readers_leave(thread);

@@ -208,6 +208,41 @@ Test(readers, a_blocked_handler_holds_up_nobody)
 	expect_end();
 }
 
+/* Until one thread reads for two clients, which is tried at least. */
+static void crowd(void)
+{
+	for (unsigned times = 0; times < 4; times = readers() == 1 ? times + 1 : 0) {
+		lookup_of(getpid());
+		lookup_of(getppid());
+	}
+}
+
+Test(readers, one_thread_is_tried_for_two_clients)
+{
+	await_all();
+	crowd();
+	expect_end();
+}
+
+Test(readers, a_blocked_handler_does_not_hold_up_other_clients)
+{
+	uint64_t unique;
+
+	for (int times = 0; times < 3; times++) {
+		crowd();
+		atomic_store(&seen->waiting, 0);
+		atomic_store(&seen->go_on, false);
+		unique = fsync_of(getpid());
+		for (int i = 0; i < 500; i++) {
+			lookup_of(getpid());
+			lookup_of(getppid());
+		}
+		atomic_store(&seen->go_on, true);
+		cr_expect_eq(fake_device_receive(&fake), unique);
+	}
+	expect_end();
+}
+
 Test(readers, a_given_request_goes_to_any_thread)
 {
 	uint64_t unique;
@@ -242,6 +277,20 @@ Test(readers, the_end_while_one_thread_reads)
 		expect_end();
 		cr_assert(fake_begin(&fake, backend, NULL));
 		fake_send_go(&fake);
+	}
+	expect_end();
+}
+
+Test(readers, pause_while_one_thread_reads_for_two_clients)
+{
+	for (int i = 0; i < 3; i++) {
+		crowd();
+		fake_send_pause(&fake);
+		fake_expect_notice(&fake, RELAY_NOTIFY_PAUSED);
+		fake.notify_count = 0;
+		cr_assert_eq(readers(), 0);
+		fake_send_go(&fake);
+		await_all();
 	}
 	expect_end();
 }
@@ -376,4 +425,104 @@ Test(judge, a_client_with_work_of_its_own_is_followed_for_what_it_gains)
 	cr_expect_eq(judge(pace, true, MS), RELAY_PAIRING_KEEP);
 	/* Later such a window asks where the client is. */
 	cr_expect_eq(judge(pace, true, MS), RELAY_PAIRING_FOLLOW);
+}
+
+/* ---- what several clients say ----------------------------------------------- */
+
+static struct relay_crowd crowded;
+static uint32_t replied;
+static uint64_t clock_now;
+
+/* What is said after 20 ms in which each request took so long. */
+static enum relay_pairing_advice crowd_judge(bool one, uint64_t cost)
+{
+	clock_now += 20ull * MS;
+	replied += (uint32_t)(20ull * MS / cost);
+	return relay_internal_crowd_judge(&crowded, one, replied, clock_now);
+}
+
+static void crowd_setup(void)
+{
+	clock_now = 1000ull * MS;
+	cr_assert_eq(crowd_judge(false, 1000), RELAY_PAIRING_KEEP, "nothing is known");
+}
+
+TestSuite(crowd, .init = crowd_setup);
+
+Test(crowd, what_is_faster_stays)
+{
+	cr_expect_eq(crowd_judge(false, 20000), RELAY_PAIRING_JOIN);
+	cr_expect_eq(crowd_judge(true, 15000), RELAY_PAIRING_KEEP);
+	cr_expect_eq(crowd_judge(true, 15000), RELAY_PAIRING_KEEP);
+	cr_expect(crowded.one);
+}
+
+Test(crowd, what_is_not_does_not)
+{
+	cr_expect_eq(crowd_judge(false, 20000), RELAY_PAIRING_JOIN);
+	cr_expect_eq(crowd_judge(true, 19500), RELAY_PAIRING_LEAVE, "as fast is not faster");
+	cr_expect_not(crowded.one);
+	cr_expect_eq(crowd_judge(false, 20000), RELAY_PAIRING_KEEP);
+}
+
+Test(crowd, a_measurement_takes_its_time)
+{
+	cr_expect_eq(relay_internal_crowd_judge(&crowded, false, replied + 1000, clock_now + MS), RELAY_PAIRING_KEEP);
+	/* But for those who are slow it begins anew. */
+	cr_expect_eq(relay_internal_crowd_judge(&crowded, false, replied + 1000, clock_now + 500ull * MS),
+		     RELAY_PAIRING_KEEP);
+	cr_expect_not(crowded.one);
+}
+
+/* Of the time, in the long run; `cost_one` with one reader, 20 us with all. */
+static unsigned share_of_trials(uint64_t cost_one, bool won)
+{
+	unsigned trials = 0, rounds = 1000;
+	bool one = false;
+
+	for (unsigned i = 0; i < rounds; i++) {
+		switch (crowd_judge(one, one ? cost_one : 20000)) {
+		case RELAY_PAIRING_JOIN:
+			one = true;
+			trials += !won;
+			break;
+		case RELAY_PAIRING_LEAVE:
+			one = false;
+			trials += won;
+			break;
+		default:
+			break;
+		}
+	}
+	return 1000 * trials / rounds;
+}
+
+Test(crowd, trials_take_little_of_the_time)
+{
+	cr_expect_leq(share_of_trials(60000, false), 30, "20 ms of a second, and some at first");
+}
+
+Test(crowd, the_question_is_asked_again_of_who_has_won)
+{
+	unsigned share = share_of_trials(10000, true);
+
+	cr_expect(share > 10 && share <= 30, "%u", share);
+}
+
+Test(crowd, an_answer_of_another_load_is_not_believed)
+{
+	cr_expect_eq(crowd_judge(false, 20000), RELAY_PAIRING_JOIN);
+	cr_expect_eq(crowd_judge(true, 10000), RELAY_PAIRING_KEEP);
+	cr_expect_eq(crowd_judge(true, 16000), RELAY_PAIRING_LEAVE);
+	cr_expect_eq(crowd_judge(false, 12000), RELAY_PAIRING_JOIN, "and is looked for at once");
+	cr_expect_eq(crowd_judge(true, 16000), RELAY_PAIRING_LEAVE);
+}
+
+Test(crowd, a_turn_that_a_long_handler_has_ended_is_lost)
+{
+	cr_expect_eq(crowd_judge(false, 20000), RELAY_PAIRING_JOIN);
+	cr_expect_eq(crowd_judge(true, 10000), RELAY_PAIRING_KEEP);
+	cr_expect_eq(crowd_judge(false, 10000), RELAY_PAIRING_KEEP);
+	cr_expect_not(crowded.one);
+	cr_expect_eq(crowd_judge(false, 20000), RELAY_PAIRING_KEEP, "for a while");
 }
