@@ -32,6 +32,10 @@ static __thread struct creds {
 	uint32_t mask;
 } creds;
 
+/* What the process began with: asking costs a system call each. */
+static uid_t own_uid;
+static gid_t own_gid;
+
 static int caps_get(struct __user_cap_data_struct data[2])
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -48,12 +52,14 @@ void creds_init(struct fs *fs)
 {
 	struct __user_cap_data_struct data[2];
 
+	own_uid = geteuid();
+	own_gid = getegid();
 	/* Without it the kernel is asked to apply umasks itself, before a default ACL could replace them. */
 	fs->own_umask = unshare(CLONE_FS) == 0;
 	memset(data, 0, sizeof(data));
 	if (caps_get(data) != 0)
 		return;
-	fs->privileged = geteuid() == 0 && caps_have(data, CAP_SETUID) && caps_have(data, CAP_SETGID);
+	fs->privileged = own_uid == 0 && caps_have(data, CAP_SETUID) && caps_have(data, CAP_SETGID);
 	fs->by_handle = caps_have(data, CAP_DAC_READ_SEARCH);
 }
 
@@ -70,8 +76,8 @@ int creds_thread_start(struct relay_session *session)
 	const struct fs *fs = relay_session_userdata(session);
 	int bits;
 
-	creds.uid = geteuid();
-	creds.gid = getegid();
+	creds.uid = own_uid;
+	creds.gid = own_gid;
 	creds.mask = 0;
 	if (fs->own_umask && unshare(CLONE_FS) < 0)
 		return -errno;
@@ -116,14 +122,14 @@ void creds_take(struct fs *fs, const struct relay_req *req, uint32_t mask)
 void creds_own(struct fs *fs)
 {
 	if (fs->privileged)
-		ids_set(geteuid(), getegid());
+		ids_set(own_uid, own_gid);
 	creds_fsetid(fs, true);
 }
 
 void creds_drop(struct fs *fs)
 {
 	if (fs->privileged && !creds.holds_caps)
-		ids_set(geteuid(), getegid());
+		ids_set(own_uid, own_gid);
 }
 
 void creds_fsetid(struct fs *fs, bool on)
