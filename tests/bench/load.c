@@ -140,6 +140,8 @@ static void *worker_run(void *arg)
 		if (work->whole)
 			break;
 	}
+	if (worker->error)
+		atomic_store_explicit(&over, true, memory_order_relaxed);
 	/* A work that is measured to its end must not have its tidying measured. */
 	if (work->whole)
 		pthread_barrier_wait(&done);
@@ -182,9 +184,13 @@ static int run(void)
 	} else {
 		wait_ns(WARM_NS);
 		before = clocks_read();
-		wait_ns(load.seconds_ns);
 	}
-	after = clocks_read();
+	/* Without an operation there is no figure. */
+	do {
+		if (!work->whole)
+			wait_ns(load.seconds_ns);
+		after = clocks_read();
+	} while (after.ops == before.ops && !work->whole && !over);
 	over = true;
 	for (unsigned int i = 0; i < load.threads; i++) {
 		pthread_join(threads[i], NULL);

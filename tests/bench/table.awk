@@ -106,6 +106,7 @@ file == "raw.csv" {
 	}
 	if (f[5] == 0)
 		next
+	cells[cell] = 1
 	value[f[1], cell, "ns"] = f[6] / f[5]
 	value[f[1], cell, "client"] = f[7] / f[5]
 	value[f[1], cell, "server"] = f[8] / f[5]
@@ -135,6 +136,36 @@ function table_times(    i, j, part, line, cell, r)
 		}
 		print line
 	}
+}
+
+function is_data(row) { return row ~ /^(rand|seq)/ }
+
+# Where the kernel reads and writes the file by itself there is nothing to compare it with but the file.
+function table_file(    i, j, part, line, some)
+{
+	for (i = 1; i <= rowcount; i++)
+		some = some || (is_data(rows[i]) && (rows[i] SUBSEP "dir") in cells)
+	if (!some || base == "dir")
+		return
+	print "\n## Data, against the file itself\n"
+	print "Ratio to dir, and in brackets between which half of the rounds were.\n"
+	heads("| work | threads |")
+	for (i = 1; i <= rowcount; i++) {
+		if (!is_data(rows[i]))
+			continue
+		split(rows[i], part, SUBSEP)
+		line = "| " part[1] " | " part[2] " |"
+		for (j = 1; j <= columns; j++)
+			line = line ratio_range(rows[i] SUBSEP column[j], rows[i] SUBSEP "dir")
+		print line
+	}
+}
+
+function ratio_range(cell, other)
+{
+	if (cell == other || ratio(cell, other) < 0)
+		return " - |"
+	return sprintf(" %.2f (%.2f..%.2f) |", ratio(cell, other), ratio(cell, other, 0.25), ratio(cell, other, 0.75))
 }
 
 # How much the ratios of the rounds differ: what a difference of medians is worth.
@@ -215,6 +246,7 @@ function table_mount(    j, line)
 
 END {
 	table_times()
+	table_file()
 	table_processor()
 	table_mount()
 	table_spread()

@@ -44,6 +44,9 @@ lines()
 
 run_bench --rounds 1 --threads 2
 check "a figure for each work in each column" all_figures 'Time per operation' 5
+for work in randread randwrite seqread seqwrite; do
+	check "$work against the file itself" grep -qE "^\| $work \| 2 \| - \|( [0-9.]+ \([0-9.]+\.\.[0-9.]+\) \|){4}\$" "$out/table.md"
+done
 check "processor time of all of them" all_figures 'Processor time per operation' 5
 for work in $works; do
 	check "a row for $work" has_work "$work" 1
