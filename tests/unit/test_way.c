@@ -244,7 +244,7 @@ static pid_t orphan_make(const char *token)
 		snprintf(variable, sizeof(variable), "RELAY_TOKEN=%s", token);
 		orphan = fork();
 		if (orphan == 0) {
-			char fd[16], *argv[] = {"sh", "-c", "echo >/proc/self/fd/$0; exec sleep 1000", fd, NULL};
+			char fd[16], *argv[] = {"sh", "-c", "echo >/proc/self/fd/$0; kill -STOP $$", fd, NULL};
 
 			snprintf(fd, sizeof(fd), "%d", begun[1]);
 			execve("/bin/sh", argv, environment);
@@ -255,7 +255,7 @@ static pid_t orphan_make(const char *token)
 	}
 	waitpid(launcher, NULL, 0);
 	cr_assert_eq(read(pipes[0], &orphan, sizeof(orphan)), sizeof(orphan));
-	/* From here on its environment is what it was given. */
+	/* From here on its environment is what it was given: it executes nothing more. */
 	cr_assert_eq(read(begun[0], &byte, 1), 1);
 	close(begun[0]);
 	close(begun[1]);
