@@ -29,17 +29,17 @@ void dispatch_fail(struct dispatch *dispatch, uint32_t slot)
 {
 	struct inflight *r = &dispatch->inflight[slot];
 	uint32_t state = atomic_load(&r->state);
-
-	if (!is_told(r))
-		return;
 	/* SENT: to one that is gone, but for a system call that does not end. */
-	if ((state == INFLIGHT_WAITING && r->delivered) || (state == INFLIGHT_SENT && dispatch->gone))
-		dispatch_give_up(dispatch, slot, state, EIO);
-	else if (state == INFLIGHT_WAITING)
-		dispatch_answer(dispatch, slot, ENOTCONN);
-	else
+	bool had = (state == INFLIGHT_WAITING && r->delivered) || (state == INFLIGHT_SENT && dispatch->gone);
+
+	if (!is_told(r) || !(had || state == INFLIGHT_WAITING))
 		return;
+	/* First: who has the answer may look whether it was counted. */
 	atomic_fetch_add_explicit(&dispatch->stats->failed, 1, memory_order_relaxed);
+	if (had)
+		dispatch_give_up(dispatch, slot, state, EIO);
+	else
+		dispatch_answer(dispatch, slot, ENOTCONN);
 }
 
 void dispatch_fail_waiting(struct dispatch *dispatch)
