@@ -44,6 +44,10 @@ union key {
 	uint64_t words[sizeof(struct known_name_256) / sizeof(uint64_t)];
 };
 
+/*
+ * attr is zero all over but for the fields of the command: the kernel refuses it otherwise, and an
+ * initialiser of one of the union's members leaves the rest to the compiler.
+ */
 static int bpf(int command, union bpf_attr *attr)
 {
 	return syscall(SYS_bpf, command, attr, sizeof(*attr)) < 0 ? -errno : 0;
@@ -51,32 +55,41 @@ static int bpf(int command, union bpf_attr *attr)
 
 static int map_new(const struct map_shape *shape, uint32_t entries)
 {
-	union bpf_attr attr = {
-		.map_type = shape->type,
-		.key_size = shape->key,
-		.value_size = shape->value,
-		.max_entries = entries,
-		.map_flags = shape->flags,
-	};
-	long fd = syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof(attr));
+	union bpf_attr attr;
+	long fd;
 
+	memset(&attr, 0, sizeof(attr));
+	attr.map_type = shape->type;
+	attr.key_size = shape->key;
+	attr.value_size = shape->value;
+	attr.max_entries = entries;
+	attr.map_flags = shape->flags;
+	fd = syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof(attr));
 	return fd < 0 ? -errno : (int)fd;
 }
 
 static int map_put(int fd, const void *key, const void *value, uint64_t flags)
 {
-	union bpf_attr attr = {
-		.map_fd = (uint32_t)fd, .key = (uintptr_t)key, .value = (uintptr_t)value, .flags = flags};
+	union bpf_attr attr;
 
+	memset(&attr, 0, sizeof(attr));
+	attr.map_fd = (uint32_t)fd;
+	attr.key = (uintptr_t)key;
+	attr.value = (uintptr_t)value;
+	attr.flags = flags;
 	return bpf(BPF_MAP_UPDATE_ELEM, &attr);
 }
 
 /* What is not there is dropped already. */
 static int map_drop(int fd, const void *key)
 {
-	union bpf_attr attr = {.map_fd = (uint32_t)fd, .key = (uintptr_t)key};
-	int err = bpf(BPF_MAP_DELETE_ELEM, &attr);
+	union bpf_attr attr;
+	int err;
 
+	memset(&attr, 0, sizeof(attr));
+	attr.map_fd = (uint32_t)fd;
+	attr.key = (uintptr_t)key;
+	err = bpf(BPF_MAP_DELETE_ELEM, &attr);
 	return err == -ENOENT ? 0 : err;
 }
 
@@ -259,16 +272,17 @@ struct walk {
  */
 static int64_t walk_next(struct walk *walk, int fd)
 {
-	union bpf_attr attr = {.batch = {
-				       .in_batch = walk->begun ? (uintptr_t)&walk->at : 0,
-				       .out_batch = (uintptr_t)&walk->at,
-				       .keys = (uintptr_t)walk->keys,
-				       .values = (uintptr_t)walk->values,
-				       .count = BATCH,
-				       .map_fd = (uint32_t)fd,
-			       }};
-	int err = bpf(BPF_MAP_LOOKUP_BATCH, &attr);
+	union bpf_attr attr;
+	int err;
 
+	memset(&attr, 0, sizeof(attr));
+	attr.batch.in_batch = walk->begun ? (uintptr_t)&walk->at : 0;
+	attr.batch.out_batch = (uintptr_t)&walk->at;
+	attr.batch.keys = (uintptr_t)walk->keys;
+	attr.batch.values = (uintptr_t)walk->values;
+	attr.batch.count = BATCH;
+	attr.batch.map_fd = (uint32_t)fd;
+	err = bpf(BPF_MAP_LOOKUP_BATCH, &attr);
 	walk->begun = true;
 	/* -ENOENT comes with the last of them. */
 	return err && err != -ENOENT ? err : (int64_t)attr.batch.count;
@@ -343,13 +357,14 @@ static int key_sweep(int fd, const union key *key, void *arg)
 {
 	const struct sweep *sweep = arg;
 	struct known_dir dir = {0};
-	union bpf_attr attr = {
-		.map_fd = (uint32_t)sweep->maps->fd[KNOWN_DIRS],
-		.key = (uintptr_t)&key->dir,
-		.value = (uintptr_t)&dir,
-	};
-	int err = bpf(BPF_MAP_LOOKUP_ELEM, &attr);
+	union bpf_attr attr;
+	int err;
 
+	memset(&attr, 0, sizeof(attr));
+	attr.map_fd = (uint32_t)sweep->maps->fd[KNOWN_DIRS];
+	attr.key = (uintptr_t)&key->dir;
+	attr.value = (uintptr_t)&dir;
+	err = bpf(BPF_MAP_LOOKUP_ELEM, &attr);
 	if (err && err != -ENOENT)
 		return err;
 	if (dir.complete || sweep->keep(key->dir, sweep->arg))
