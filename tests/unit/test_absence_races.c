@@ -33,7 +33,7 @@ struct actor {
 	bool refused;
 	struct absence_window window;
 	int error;
-	uint8_t payload[512];
+	_Alignas(8) uint8_t payload[512]; /* as a reply's lies in its slot */
 	uint32_t size;
 };
 
