@@ -159,7 +159,7 @@ static uint64_t node_drop_id(struct nodes *nodes, struct node *node)
 
 	nodes_ids_remove(nodes, node);
 	nodes_edit(nodes, node);
-	node->incarnation = 0;
+	node->backend_id = 0;
 	node->backend_nlookup = 0;
 	return count;
 }
@@ -316,12 +316,21 @@ static struct node *entry_known(struct nodes *nodes, const struct fuse_entry_out
 	return NULL;
 }
 
-/* Whether a node of an earlier incarnation is the entry's file. */
+/* Whether a node that has no id is the entry's file. */
 static bool entry_is(struct nodes *nodes, const struct node *node, const struct fuse_entry_out *entry)
 {
-	return !nodes_current(nodes, node) &&
-	       identity_found(&node->identity, &entry->attr, entry->attr.ino == entry->nodeid, &nodes->evidence) ==
-		       IDENTITY_SAME;
+	struct identity_evidence *evidence = &nodes->evidence;
+	uint32_t kept = evidence->kept;
+	bool same;
+
+	if (nodes_current(nodes, node))
+		return false;
+	same = identity_found(&node->identity, &entry->attr, entry->attr.ino == entry->nodeid, evidence) ==
+	       IDENTITY_SAME;
+	/* Given back and found again within one life: that the number is the same says nothing of the next. */
+	if (node->incarnation == nodes->incarnation)
+		evidence->kept = kept;
+	return same;
 }
 
 /* Which node it is: *out, NULL if it is a new one.  Returns 0, or -ESTALE if it is not `expect`. */

@@ -33,10 +33,10 @@ struct node {
 	uint64_t nlookup;   /* the kernel's count */
 	uint64_t shown_ino; /* what the kernel is told, always */
 	/* Of `incarnation` only. */
-	uint64_t backend_id;
+	uint64_t backend_id; /* 0: given back, or it was never given */
 	uint64_t backend_generation;
 	uint64_t backend_nlookup; /* what that incarnation has counted, as far as relayd was told */
-	uint32_t incarnation;	  /* 0: none yet */
+	uint32_t incarnation;	  /* that gave its id last, and its attributes; 0: none yet */
 	uint32_t reuse;		  /* its birth's number: tells it from others that had its number */
 	struct identity identity;
 	uint32_t links;	   /* refs of links (nodes_link.c), the first of a list; 0: none */
@@ -106,10 +106,10 @@ struct node *nodes_at(const struct nodes *nodes, uint32_t number);
 uint32_t nodes_number(const struct node *node);
 /* The node that the present incarnation calls by this id, or NULL. */
 struct node *nodes_by_backend(const struct nodes *nodes, uint64_t backend_id);
-/* The present incarnation has given an id for it. */
+/* It has an id of the present incarnation. */
 static inline bool nodes_current(const struct nodes *nodes, const struct node *node)
 {
-	return node->incarnation == nodes->incarnation && node->incarnation != 0;
+	return node->incarnation == nodes->incarnation && node->incarnation != 0 && node->backend_id != 0;
 }
 
 /*

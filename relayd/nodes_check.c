@@ -22,7 +22,7 @@ static bool node_right(const struct nodes *nodes, const struct node *node, uint3
 		return false;
 	if (node->identity.mode & ~(uint32_t)S_IFMT)
 		return false;
-	if (node->incarnation && node->backend_id == 0)
+	if (node->backend_nlookup && node->backend_id == 0)
 		return false;
 	return node->incarnation <= nodes_at(nodes, nodes->root)->incarnation;
 }

@@ -284,6 +284,29 @@ Test(relayd_nodes, root_is_evidence_for_numbers)
 	cr_assert_eq(root->identity.mode, S_IFDIR);
 }
 
+Test(relayd_nodes, number_seen_again_in_the_same_life_is_no_evidence)
+{
+	struct node *a = dir(root, "a", 10), *b;
+
+	file(a, "f", 20);
+	nodes_forget(&nodes, a->nodeid, 1);
+	FORGOTTEN("10:1 ");
+	cr_assert(!nodes_current(&nodes, a));
+	cr_assert_eq(dir(root, "a", 10), a);
+	cr_assert_eq(nodes.evidence.kept, 0);
+	/* But that a number has changed says that they do. */
+	nodes_forget(&nodes, a->nodeid, 1);
+	cr_assert_eq(dir(root, "a", 11), a);
+	cr_assert_eq(nodes.evidence.changed, 1);
+	nodes.evidence.changed = 0;
+
+	/* None is kept from life to life, and all are found again. */
+	nodes_incarnation(&nodes, 2);
+	b = dir(root, "a", 12);
+	cr_assert_eq(b, a);
+	consistent();
+}
+
 Test(relayd_nodes, forgotten_node_takes_its_names_and_gives_back_its_count)
 {
 	struct node *a = file(root, "a", 10), *d = dir(root, "d", 11);
