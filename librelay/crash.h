@@ -3,11 +3,13 @@
  * They are in librelay_crash.la only, which tests link (-DRELAY_CRASH_POINTS); in
  * the library itself they are nothing.
  *
- *   read         a request was read from /dev/fuse (direct lane), its slot is in READING
+ *   read         a request was read from /dev/fuse (direct lane) or the rings, its slot is in READING
+ *   claimed      an entry of the rings was claimed, nothing of it was copied (lane `uring`)
  *   received     a request is decoded, nothing has been done about it
  *   prerecorded  APPLYING is published (or was found so: a redo)
  *   applied      a reply function was called: the store has changed
  *   stored       APPLIED is published; of a BATCH_FORGET also each item's commit
+ *   answered     the reply is in the rings, and the keeper was not kicked (lane `uring`)
  *   sent         the reply was sent
  *   kept         a descriptor was left with relayd ("KEEP kept")
  *   asked        relayd, or the kernel, was (is to be) asked to register a file ("BACK asked")

@@ -316,6 +316,7 @@ int relay_internal_ctl_mount(const char *path, const struct relay_ctl_mount_args
 	mount->flags = htole32((args->shared_store ? RELAY_CTL_MOUNT_SHARED_STORE : 0) |
 			       (args->write_behind ? RELAY_CTL_MOUNT_WRITE_BEHIND : 0) |
 			       (args->socket_lane ? RELAY_CTL_MOUNT_SOCKET_LANE : 0) |
+			       (args->uring_lane ? RELAY_CTL_MOUNT_URING_LANE : 0) |
 			       (args->no_resend ? RELAY_CTL_MOUNT_NO_RESEND : 0));
 	mount->lives = htole32(args->lives);
 	mount->request_timeout_ms = htole32(args->request_timeout_ms);

@@ -90,6 +90,7 @@ struct relay_ctl_mount_args {
 	bool shared_store;
 	bool write_behind;
 	bool socket_lane;
+	bool uring_lane;
 	bool no_resend;
 	enum relay_ctl_via_wanted via; /* how the backend comes by its channel */
 };

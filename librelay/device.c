@@ -19,6 +19,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -132,6 +133,16 @@ ssize_t relay_internal_device_read(struct relay_thread *thread, void *buffer, si
 		n = read_or_wait(thread->session->device, buffer, size);
 	atomic_store_explicit(&thread->in_device, false, memory_order_release);
 	return n;
+}
+
+void relay_internal_device_wait(struct relay_thread *thread, _Atomic uint32_t *word, uint32_t value)
+{
+	if (sigsetjmp(thread->out_of_device, 0))
+		return;
+	atomic_store(&thread->in_device, true);
+	if (!relay_internal_readers_called(thread))
+		syscall(SYS_futex, word, FUTEX_WAIT, value, NULL, NULL, 0);
+	atomic_store_explicit(&thread->in_device, false, memory_order_release);
 }
 
 void relay_internal_device_kick(struct relay_thread *thread)

@@ -90,6 +90,7 @@ void relay_internal_direct_deinit(struct relay_session *session)
 	relay_internal_pairing_deinit(&session->pairing);
 	relay_internal_readers_deinit(session);
 	free(session->touched);
+	relay_internal_rings_deinit(session);
 	close(session->device);
 	session->device = -1;
 }
@@ -252,7 +253,9 @@ void relay_internal_direct_reply(struct relay_req *req, const struct fuse_out_he
 	 * ended.  Anything else is a reply that should not have passed the check; the kernel
 	 * has failed the request with EIO.
 	 */
-	if (req->op->reply != RELAY_REPLY_NEVER && write(session->device, out, size) < 0 && errno != ENOENT &&
+	if (req->entry != RELAY_NO_ENTRY)
+		relay_internal_rings_reply(session, req->entry, req->op->name, out);
+	else if (req->op->reply != RELAY_REPLY_NEVER && write(session->device, out, size) < 0 && errno != ENOENT &&
 	    errno != ENODEV)
 		fprintf(stderr, "librelay: %s, unique %llu: the kernel refused the reply: %s\n", req->op->name,
 			(unsigned long long)req->unique, strerror(errno));
@@ -303,6 +306,7 @@ static void interrupt_take(struct relay_session *session, const struct fuse_in_h
 		return;
 	in = args.in;
 	unique = in->unique & ~FUSE_UNIQUE_RESEND;
+	relay_internal_rings_interrupt(session, unique);
 	pthread_mutex_lock(&session->lock);
 	index = slot_find(session, unique);
 	/* Remembered first: the request may not have come to its handler yet. */
@@ -326,6 +330,7 @@ static void request_serve(struct relay_thread *thread, uint32_t index, bool refu
 		.header = header,
 		.op = relay_op_get(slot->opcode),
 		.size = slot->request_size,
+		.entry = thread->entry,
 		.reply_unique = slot->unique,
 		.arrived_ns = now_ns(),
 		.claimed = true,
@@ -339,6 +344,14 @@ static void request_serve(struct relay_thread *thread, uint32_t index, bool refu
 		relay_internal_serve_request(thread, false);
 }
 
+/* What takes no reply has come by the rings nevertheless: its entry is the kernel's again. */
+static void entry_release(struct relay_session *session, uint32_t entry, uint64_t unique)
+{
+	const struct fuse_out_header out = {.len = sizeof(out), .unique = unique};
+
+	relay_internal_rings_reply(session, entry, "NOTIFY_REPLY", &out);
+}
+
 /* A whole request is in the thread's slot, in READING. */
 static void request_take(struct relay_thread *thread, struct fuse_in_header *header, uint32_t size)
 {
@@ -347,6 +360,7 @@ static void request_take(struct relay_thread *thread, struct fuse_in_header *hea
 	const struct relay_op *op = relay_op_get(header->opcode);
 	bool waits = op && op->flags & RELAY_OP_WAITS;
 	uint32_t small = RELAY_NO_SLOT;
+	uint64_t unique = header->unique;
 
 	RELAY_CRASH_POINT(opcode_name(header->opcode), "read");
 	if (header->opcode == FUSE_INTERRUPT || header->opcode == FUSE_NOTIFY_REPLY) {
@@ -356,6 +370,8 @@ static void request_take(struct relay_thread *thread, struct fuse_in_header *hea
 			relay_internal_serve_unanswered(thread, header, size, false);
 		/* A process dying before this leaves a message of which relayd knows that it takes no reply. */
 		header_set_unique(header, 0);
+		if (thread->entry != RELAY_NO_ENTRY)
+			entry_release(session, thread->entry, unique);
 		return;
 	}
 	if (waits)
@@ -386,11 +402,24 @@ void relay_internal_direct_serve(struct relay_thread *thread)
 	if (thread->slot == RELAY_NO_SLOT && !slot_claim(thread))
 		return;
 	header = relay_slot_request(&session->journal, thread->slot);
+	if (relay_internal_rings_has(thread)) {
+		n = relay_internal_rings_read(thread, header, RELAY_PACKET_MAX);
+		if (n < (ssize_t)sizeof(*header))
+			return;
+		if (relay_internal_rings_interrupted(thread, header->unique))
+			interrupted_set(session, thread->slot, header->unique);
+		request_take(thread, header, (uint32_t)n);
+		return;
+	}
 	n = relay_internal_device_read(thread, header, RELAY_PACKET_MAX);
 	/* Called away at the moment at which a request had come. */
 	if (n == -ECANCELED && header_unique(header) && header->len <= RELAY_PACKET_MAX)
 		n = header->len;
 	if (n >= (ssize_t)sizeof(*header)) {
+		if (session->rings.map.rings) {
+			request_take(thread, header, (uint32_t)n);
+			return;
+		}
 		relay_internal_pairing_read(thread, header);
 		request_take(thread, header, (uint32_t)n);
 		relay_internal_pairing_replied(thread);

@@ -35,7 +35,7 @@ static void packet_take(struct relay_thread *thread, const struct fuse_in_header
 
 void relay_internal_given_receive(struct relay_session *session)
 {
-	struct relay_thread thread = {.session = session, .slot = RELAY_NO_SLOT};
+	struct relay_thread thread = {.session = session, .slot = RELAY_NO_SLOT, .entry = RELAY_NO_ENTRY};
 	struct fuse_in_header *header;
 	void *buffer;
 

@@ -6,6 +6,7 @@
  *                           <-     HELLO
  *   WELCOME (journal's fd,  ->
  *     in the direct lane /dev/fuse too)
+ *   RINGS (fd), KICKs (fd)  ->		in the lane `uring`
  *   KEPT (fd), any number   ->
  *   BACKED, any number      ->
  *                                  rolls the state back, calls init()
@@ -115,13 +116,17 @@ static int receive_init(struct relay_session *session)
  * Takes what a WELCOME says and brings; packet->second becomes the session's if it is the
  * device.
  */
-static int welcome_take(struct relay_session *session, struct packet *packet, uint32_t *kept, uint32_t *backed)
+static int welcome_take(struct relay_session *session, struct packet *packet, uint32_t *kept, uint32_t *backed,
+			bool *rings)
 {
 	const struct relay_welcome *welcome = packet_body(packet, RELAY_WELCOME, sizeof(*welcome));
 	int err;
 
 	if (!welcome || welcome->version != RELAY_WIRE_VERSION || packet->fd < 0 ||
 	    !(welcome->flags & RELAY_WELCOME_DIRECT) != (packet->second < 0))
+		return -EPROTO;
+	*rings = welcome->flags & RELAY_WELCOME_RINGS;
+	if (*rings && !(welcome->flags & RELAY_WELCOME_DIRECT && session->rings_able))
 		return -EPROTO;
 	err = relay_journal_map(&session->journal, packet->fd);
 	if (err)
@@ -141,16 +146,56 @@ static int welcome_take(struct relay_session *session, struct packet *packet, ui
 	return err;
 }
 
-static int receive_welcome(struct relay_session *session, uint32_t *kept, uint32_t *backed)
+static int receive_kick(struct relay_session *session)
 {
 	struct packet packet;
 	int err;
 
 	err = packet_receive(session, &packet);
+	if (!err && (!packet_body(&packet, RELAY_KICK, 0) || packet.fd < 0))
+		err = -EPROTO;
 	if (!err)
-		err = welcome_take(session, &packet, kept, backed);
+		err = relay_internal_rings_kick_add(session, packet.fd);
+	if (!err)
+		packet.fd = -1;
 	packet_close(&packet);
 	return err;
+}
+
+static int receive_rings(struct relay_session *session)
+{
+	const struct relay_rings_offer *offer;
+	uint32_t queues = 0;
+	struct packet packet;
+	int err;
+
+	err = packet_receive(session, &packet);
+	if (err)
+		return err;
+	offer = packet_body(&packet, RELAY_RINGS, sizeof(*offer));
+	if (!offer || packet.fd < 0)
+		err = -EPROTO;
+	else
+		err = relay_internal_rings_init(session, packet.fd, offer->queues);
+	if (!err)
+		queues = offer->queues;
+	packet_close(&packet);
+	while (!err && queues-- > 0)
+		err = receive_kick(session);
+	return err;
+}
+
+static int receive_welcome(struct relay_session *session, uint32_t *kept, uint32_t *backed)
+{
+	struct packet packet;
+	bool rings = false;
+	int err;
+
+	err = packet_receive(session, &packet);
+	if (!err)
+		err = welcome_take(session, &packet, kept, backed, &rings);
+	packet_close(&packet);
+	return !err && rings ? receive_rings(session) : err;
 }
 
 static int receive_kept(struct relay_session *session)
@@ -191,7 +236,10 @@ static int receive_backed(struct relay_session *session)
 
 int relay_internal_handshake(struct relay_session *session)
 {
-	const struct relay_hello hello = {.version = RELAY_WIRE_VERSION};
+	const struct relay_hello hello = {
+		.version = RELAY_WIRE_VERSION,
+		.flags = session->rings_able ? RELAY_HELLO_RINGS : 0,
+	};
 	uint32_t kept, backed;
 	int err;
 

@@ -3,7 +3,9 @@
  *
  * Lanes.  In the socket lane each serving thread receives requests from the channel.  In
  * the direct lane the thread of relay_serve() receives it (given.c), and the serving threads
- * read /dev/fuse (direct.c) when they have nothing that was given to them (readers.c).
+ * read /dev/fuse (direct.c) when they have nothing that was given to them (readers.c).  The lane
+ * `uring` is the direct one, in which all threads but the first take requests from the rings
+ * (rings_serve.c).
  *
  * Ownership.  relay_serve() makes the session, the serving threads and their
  * buffers, and takes all of it down before it returns.  A request belongs to the
@@ -32,6 +34,7 @@
 
 #include "relay/opcodes.h"
 #include "relay/relay.h"
+#include "relay/rings.h"
 #include "relay/wire.h"
 
 #define RELAY_INTERNAL_PAGE 4096u
@@ -55,6 +58,7 @@ struct relay_req {
 	const struct fuse_in_header *header;
 	uint32_t size;	       /* of the request; header->len once it was checked */
 	uint32_t index;	       /* the slot's */
+	uint32_t entry;	       /* of a claimed one: of the rings, where it is answered; or RELAY_NO_ENTRY */
 	uint64_t unique;       /* relay_req_unique(): the kernel's, without FUSE_UNIQUE_RESEND */
 	uint64_t reply_unique; /* the reply's */
 	uint64_t arrived_ns;   /* of a claimed one */
@@ -131,6 +135,11 @@ struct relay_thread {
 	struct relay_pace pace;
 	_Atomic bool in_device; /* within device_read(): to be got out by a signal (device.c) */
 	sigjmp_buf out_of_device;
+
+	/* Lane `uring`. */
+	uint32_t home;	 /* its queue */
+	uint32_t entry;	 /* of the request that it has taken last; RELAY_NO_ENTRY: read from /dev/fuse */
+	uint32_t strays; /* of the rings, when it last looked at the others' queues */
 };
 
 /* Whose turn it is to read, other than one thread's (its place in session->threads). */
@@ -149,6 +158,13 @@ struct relay_readers {
 	unsigned count;		      /* threads whose `reader` is set */
 	uint64_t *given;	      /* a ring of as many as there are slots: uniques on the channel */
 	uint32_t given_first, given_count;
+};
+
+/* Lane `uring` (rings_serve.c). */
+struct relay_session_rings {
+	struct relay_rings_map map; /* .rings NULL: another lane */
+	int *kicks;		    /* by queue: the keeper's eventfd, owned */
+	uint32_t kick_count;
 };
 
 struct relay_kept {
@@ -182,6 +198,8 @@ struct relay_session {
 	struct relay_readers readers;
 	struct relay_pairing pairing;
 	struct relay_crowd crowd;
+	struct relay_session_rings rings;
+	bool rings_able; /* handlers may run at the same time */
 	_Atomic bool *touched; /* by slot: the pages of its request buffer are mapped */
 
 	pthread_mutex_t state_lock;
@@ -388,8 +406,11 @@ void relay_internal_device_thread(struct relay_thread *thread);
  */
 ssize_t relay_internal_device_read(struct relay_thread *thread, void *buffer, size_t size);
 
+/* The same for a futex in memory that is shared: sleeps while *word is `value`, until woken or called. */
+void relay_internal_device_wait(struct relay_thread *thread, _Atomic uint32_t *word, uint32_t value);
+
 /*
- * Gets a thread out of device_read(), now or as soon as it comes there, if it is called by
+ * Gets a thread out of device_read() and device_wait(), now or as soon as it comes there, if it is called by
  * readers->turn before.  The thread must not end meanwhile: readers->lock is held.
  */
 void relay_internal_device_kick(struct relay_thread *thread);
@@ -411,6 +432,34 @@ void relay_internal_direct_stop(struct relay_thread *thread);
 bool relay_internal_direct_malformed(const struct relay_req *req, const struct fuse_out_header *out, uint32_t size);
 /* Writes the stored reply of a claimed request, and has its slot void or free. */
 void relay_internal_direct_reply(struct relay_req *req, const struct fuse_out_header *out, uint32_t size);
+
+/* ---- rings_serve.c ------------------------------------------------------ */
+
+/* Maps the rings, of which fd stays the caller's.  0 or a negative errno; deinit may follow in either case. */
+int relay_internal_rings_init(struct relay_session *session, int fd, uint32_t queues);
+/* The eventfd of the next queue, which is taken over if this returns 0; else -EPROTO: there is no such queue. */
+int relay_internal_rings_kick_add(struct relay_session *session, int fd);
+void relay_internal_rings_deinit(struct relay_session *session);
+/* Whether the thread takes its requests from the rings. */
+bool relay_internal_rings_has(const struct relay_thread *thread);
+/* Gives the thread, which calls this, its queue and that queue's processor. */
+void relay_internal_rings_settle(struct relay_thread *thread);
+/*
+ * Takes one request into `buffer`, and says in thread->entry whose it is; its unique is
+ * published last.  Returns its size, -EAGAIN if there was none, after waiting for one, or
+ * -ECANCELED if the thread is to do something else.
+ */
+ssize_t relay_internal_rings_read(struct relay_thread *thread, void *buffer, uint32_t capacity);
+/*
+ * An INTERRUPT may come before its request is copied.  Who hears it says so in the request's
+ * entry, then looks for its slot; who has copied a request, and published its unique, then
+ * looks here: so one of the two finds the other.
+ */
+void relay_internal_rings_interrupt(struct relay_session *session, uint64_t unique);
+bool relay_internal_rings_interrupted(const struct relay_thread *thread, uint64_t unique);
+/* Answers the request of a claimed entry. */
+void relay_internal_rings_reply(struct relay_session *session, uint32_t entry, const char *opcode,
+				const struct fuse_out_header *out);
 
 /* ---- serve_forget.c ---------------------------------------------------- */
 

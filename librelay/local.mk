@@ -40,6 +40,8 @@ librelay_sources = \
 	librelay/readers.c \
 	librelay/reply.c \
 	librelay/request.c \
+	librelay/rings.c \
+	librelay/rings_serve.c \
 	librelay/serve.c \
 	librelay/serve_forget.c \
 	librelay/serve_request.c \
@@ -54,6 +56,7 @@ relayinclude_HEADERS = \
 noinst_HEADERS += \
 	librelay/relay/ctl_wire.h \
 	librelay/relay/opcodes.h \
+	librelay/relay/rings.h \
 	librelay/relay/wire.h
 
 noinst_LIBRARIES += librelay/librelay_core.a

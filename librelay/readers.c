@@ -130,6 +130,14 @@ static uint64_t given_pop(struct relay_session *session)
 	return unique;
 }
 
+/* With the rings one thread alone reads /dev/fuse: it is to hear INTERRUPTs, whatever waits in a handler. */
+static bool has_given(const struct relay_thread *thread)
+{
+	const struct relay_session *session = thread->session;
+
+	return session->readers.given_count && !(session->rings.map.rings && thread == session->threads);
+}
+
 enum relay_next relay_internal_readers_next(struct relay_thread *thread, uint64_t *given)
 {
 	struct relay_session *session = thread->session;
@@ -144,12 +152,12 @@ enum relay_next relay_internal_readers_next(struct relay_thread *thread, uint64_
 		tell(session, RELAY_NOTIFY_PAUSED);
 		pthread_mutex_lock(&readers->lock);
 	}
-	while (!readers->ended && !readers->given_count && relay_internal_readers_called(thread))
+	while (!readers->ended && !has_given(thread) && relay_internal_readers_called(thread))
 		wait_to_be_woken(thread);
 	/* It was pinned for a turn that it does not have. */
 	if (!relay_internal_readers_paired(thread))
 		relay_internal_pairing_release(thread);
-	if (!readers->ended && readers->given_count) {
+	if (!readers->ended && has_given(thread)) {
 		*given = given_pop(session);
 		next = RELAY_NEXT_GIVEN;
 	} else if (!readers->ended) {

@@ -65,6 +65,8 @@ static void thread_serve(struct relay_thread *thread)
 	uint64_t given;
 
 	relay_internal_device_thread(thread);
+	if (relay_internal_rings_has(thread))
+		relay_internal_rings_settle(thread);
 	for (;;) {
 		switch (relay_internal_readers_next(thread, &given)) {
 		case RELAY_NEXT_READ:
@@ -121,6 +123,7 @@ static int thread_new(struct relay_session *session, struct relay_thread *thread
 
 	thread->session = session;
 	thread->slot = RELAY_NO_SLOT;
+	thread->entry = RELAY_NO_ENTRY;
 	if (session->device < 0) {
 		void *buffer =
 			mmap(NULL, BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -235,14 +238,18 @@ static int session_serve(struct relay_session *session, unsigned threads)
 	struct fuse_init_out out;
 	int err;
 
+	/* Who serves with one thread relies on it that no two handlers run at a time. */
+	session->rings_able = threads != 1;
 	err = relay_internal_handshake(session);
 	if (err)
 		return err > 0 ? 0 : err;
 	err = relay_internal_negotiate(session, &out);
 	relay_internal_kept_close(session);
 	relay_internal_backed_free(session);
+	threads = threads ? threads : threads_default();
+	/* One reads /dev/fuse, and has seldom anything to do. */
 	if (!err)
-		err = threads_start(session, threads ? threads : threads_default());
+		err = threads_start(session, threads + (session->rings.map.rings ? 1 : 0));
 	/* The reason goes to relayd, whose log it is that people read. */
 	if (err)
 		relay_internal_init_reply(session, err < 0 ? err : -EIO, NULL);

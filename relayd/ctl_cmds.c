@@ -113,6 +113,7 @@ static int do_mount(struct ctl_request *request)
 		.shared_store = le32toh(body->flags) & RELAY_CTL_MOUNT_SHARED_STORE,
 		.write_behind = le32toh(body->flags) & RELAY_CTL_MOUNT_WRITE_BEHIND,
 		.socket_lane = le32toh(body->flags) & RELAY_CTL_MOUNT_SOCKET_LANE,
+		.uring_lane = le32toh(body->flags) & RELAY_CTL_MOUNT_URING_LANE,
 		.no_resend = le32toh(body->flags) & RELAY_CTL_MOUNT_NO_RESEND,
 		.lives = le32toh(body->lives),
 		.request_timeout_ms = le32toh(body->request_timeout_ms),

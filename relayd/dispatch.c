@@ -73,6 +73,18 @@ void dispatch_free(struct dispatch *dispatch, uint32_t slot)
 		dispatch_event(dispatch, DISPATCH_PROGRESS);
 }
 
+int dispatch_kernel_reply(struct dispatch *dispatch, const struct fuse_out_header *out, const void *payload)
+{
+	struct iovec iov[2] = {
+		{.iov_base = (void *)out, .iov_len = sizeof(*out)},
+		{.iov_base = (void *)payload, .iov_len = out->len - sizeof(*out)},
+	};
+
+	if (dispatch_is_uring(dispatch))
+		return dispatch_rings_reply(dispatch, out, payload);
+	return writev(dispatch->session->fd, iov, iov[1].iov_len ? 2 : 1) < 0 ? -errno : 0;
+}
+
 /*
  * Writes a checked reply to the kernel.  Its header is taken from out, the rest from payload.
  * Returns 0, or a negative errno if the kernel did not take it; *now is when it had it.
@@ -80,11 +92,7 @@ void dispatch_free(struct dispatch *dispatch, uint32_t slot)
 static int kernel_send(struct dispatch *dispatch, const struct inflight *r, struct fuse_out_header *out, void *payload,
 		       uint64_t *now)
 {
-	struct iovec iov[2] = {
-		{.iov_base = out, .iov_len = sizeof(*out)},
-		{.iov_base = payload, .iov_len = out->len - sizeof(*out)},
-	};
-	int err = 0;
+	int err;
 
 	out->unique = r->unique;
 	/*
@@ -92,8 +100,7 @@ static int kernel_send(struct dispatch *dispatch, const struct inflight *r, stru
 	 * aborted.  Anything else is a reply that should not have passed the check;
 	 * the kernel has failed the request with EIO.
 	 */
-	if (writev(dispatch->session->fd, iov, iov[1].iov_len ? 2 : 1) < 0)
-		err = -errno;
+	err = dispatch_kernel_reply(dispatch, out, payload);
 	if (err && err != -ENOENT && err != -ENODEV)
 		log_error("%s: the kernel refused the reply to %s, unique %llu: %s", dispatch->name,
 			  dispatch_opcode_name(r->opcode), (unsigned long long)r->unique, strerror(-err));
@@ -383,5 +390,7 @@ bool dispatch_look(struct dispatch *dispatch)
 		return dispatch_inflight(dispatch) > 0;
 	dispatch_device_look(dispatch);
 	/* What nobody has read is nowhere else to be seen. */
+	if (dispatch_is_uring(dispatch) && dispatch_rings_pending(dispatch))
+		return true;
 	return dispatch_inflight(dispatch) > 0 || (poll(&poller, 1, 0) > 0 && poller.revents & POLLIN);
 }

@@ -45,6 +45,7 @@
 #include "notify.h"
 #include "relay/opcodes.h"
 #include "repair.h"
+#include "rings.h"
 #include "session.h"
 #include "stats.h"
 #include "translate.h"
@@ -163,6 +164,7 @@ struct dispatch {
 	_Atomic bool forgetting; /* translate.forgets may hold some */
 	struct direct direct;
 	struct watch watch; /* the main thread's */
+	struct rings *rings; /* the mount's, if the lane may be `uring`; NULL: it may not */
 	pid_t gone; /* the main thread's: whose channel has ended, and who has not; 0: none */
 	_Atomic uint64_t died_ns; /* when the last incarnation died, until the pause is noted */
 
@@ -344,6 +346,35 @@ static inline bool dispatch_fails(const struct relay_op *op)
 }
 /* Whether its caller, who can be given up, is dying. */
 bool dispatch_caller_dying(const struct inflight *r);
+/* Whether the caller, who waits for an answer, needs it to die; one of the backend's that is gone, if `forced`. */
+bool dispatch_caller_waits_in_vain(const struct dispatch *dispatch, uint32_t pid, bool forced);
+/*
+ * Gives the kernel a reply whose unique is the kernel's own, where its request has come
+ * from.  Returns 0 or a negative errno: -ENOENT if the kernel does not wait for it.
+ */
+int dispatch_kernel_reply(struct dispatch *dispatch, const struct fuse_out_header *out, const void *payload);
+
+/* ---- dispatch_rings.c: all but for the lane `uring` only ------------------ */
+
+/* Whether requests come by the rings, from the agreed INIT on. */
+static inline bool dispatch_is_uring(const struct dispatch *dispatch)
+{
+	return dispatch->session->agreed && dispatch->session->rings;
+}
+
+/* dispatch_kernel_reply() for what has come by the rings. */
+int dispatch_rings_reply(struct dispatch *dispatch, const struct fuse_out_header *out, const void *payload);
+/* After dispatch_import(): what the dead one had claimed and not yet copied is anybody's again. */
+void dispatch_rings_import(struct dispatch *dispatch);
+/* Answers dying callers whose requests nobody has claimed. */
+void dispatch_rings_sweep(struct dispatch *dispatch);
+/* Answers ENOTCONN for all that nobody has claimed, but for what dispatch_fails() leaves out. */
+void dispatch_rings_fail(struct dispatch *dispatch);
+/* Whether some request in the rings is nobody's yet. */
+bool dispatch_rings_pending(const struct dispatch *dispatch);
+/* After WELCOME: gives a new incarnation the rings.  0 or a negative errno. */
+int dispatch_rings_offer(struct dispatch *dispatch);
+
 void dispatch_event(struct dispatch *dispatch, unsigned events);
 uint64_t dispatch_now_ns(void);
 const char *dispatch_opcode_name(uint32_t opcode);

@@ -189,11 +189,11 @@ static bool request_import(struct dispatch *dispatch, uint32_t slot, const struc
 static void slot_spoilt(struct dispatch *dispatch, uint64_t unique)
 {
 	const struct fuse_out_header out = {.len = sizeof(out), .error = -EIO, .unique = unique};
+	int err = unique & 1 || is_known(dispatch, unique) ? 0 : dispatch_kernel_reply(dispatch, &out, NULL);
 
-	if (!(unique & 1) && !is_known(dispatch, unique) &&
-	    write(dispatch->session->fd, &out, sizeof(out)) < 0 && errno != ENOENT && errno != ENODEV)
+	if (err && err != -ENOENT && err != -ENODEV)
 		log_error("%s: the kernel refused EIO for unique %llu: %s", dispatch->name, (unsigned long long)unique,
-			  strerror(errno));
+			  strerror(-err));
 }
 
 /* What has no reply and is nobody's request: it is done with. */
@@ -267,5 +267,7 @@ void dispatch_import(struct dispatch *dispatch)
 void dispatch_salvage(struct dispatch *dispatch)
 {
 	dispatch_import(dispatch);
+	if (dispatch_is_uring(dispatch))
+		dispatch_rings_import(dispatch);
 	dispatch_drain_all(dispatch);
 }

@@ -51,6 +51,8 @@ void dispatch_fail_waiting(struct dispatch *dispatch)
 		return;
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
 		dispatch_fail(dispatch, slot);
+	if (dispatch_is_uring(dispatch))
+		dispatch_rings_fail(dispatch);
 	pthread_cond_broadcast(&dispatch->changed);
 	pthread_mutex_unlock(&dispatch->lock);
 }

@@ -134,6 +134,8 @@ void dispatch_channel_end(struct dispatch *dispatch, bool own_fault)
 	dispatch->gone = 0;
 	if (direct_is(&dispatch->direct))
 		dispatch_import(dispatch);
+	if (dispatch_is_uring(dispatch))
+		dispatch_rings_import(dispatch);
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
 		slot_channel_end(dispatch, slot, own_fault);
 	if (direct_is(&dispatch->direct))
@@ -238,14 +240,23 @@ bool dispatch_give_up(struct dispatch *dispatch, uint32_t slot, uint32_t state, 
 {
 	struct inflight *r = &dispatch->inflight[slot];
 	const struct fuse_out_header out = {.len = sizeof(out), .error = -error, .unique = r->unique};
+	int err;
 
 	/* Freed by dispatch_redo(): the next incarnation may have to roll its changes back first. */
 	if (!atomic_compare_exchange_strong(&r->state, &state, INFLIGHT_ABANDONED))
 		return false;
-	if (write(dispatch->session->fd, &out, sizeof(out)) < 0 && errno != ENOENT && errno != ENODEV)
+	err = dispatch_kernel_reply(dispatch, &out, NULL);
+	if (err && err != -ENOENT && err != -ENODEV)
 		log_error("%s: the kernel refused error %d for unique %llu: %s", dispatch->name, error,
-			  (unsigned long long)out.unique, strerror(errno));
+			  (unsigned long long)out.unique, strerror(-err));
 	return true;
+}
+
+bool dispatch_caller_waits_in_vain(const struct dispatch *dispatch, uint32_t pid, bool forced)
+{
+	enum caller caller = pid ? caller_look(pid, dispatch->gone) : CALLER_GOES_ON;
+
+	return caller == CALLER_GONE || (caller == CALLER_DYING && !forced);
 }
 
 /* `lock` is held, or else nothing is done to what the reader may be about to send. */
@@ -253,15 +264,11 @@ void dispatch_abandon(struct dispatch *dispatch, uint32_t slot, bool locked)
 {
 	struct inflight *r = &dispatch->inflight[slot];
 	uint32_t state = atomic_load(&r->state);
-	enum caller caller;
 
 	/* SENT: to the one that is gone, and nobody reads its channel any more. */
 	if (!(state == INFLIGHT_WAITING && locked) && !(state == INFLIGHT_SENT && dispatch->gone))
 		return;
-	if (r->unwaited || r->pid == 0)
-		return;
-	caller = caller_look(r->pid, dispatch->gone);
-	if (caller == CALLER_GOES_ON || (caller == CALLER_DYING && (r->forced || state == INFLIGHT_SENT)))
+	if (r->unwaited || !dispatch_caller_waits_in_vain(dispatch, r->pid, r->forced || state == INFLIGHT_SENT))
 		return;
 	if (!dispatch_give_up(dispatch, slot, state, EINTR))
 		return; /* it was not sent after all, and waits */
@@ -363,6 +370,8 @@ void dispatch_sweep(struct dispatch *dispatch)
 	dispatch_device_look(dispatch);
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
 		dispatch_abandon(dispatch, slot, locked);
+	if (dispatch_is_uring(dispatch))
+		dispatch_rings_sweep(dispatch);
 	if (!locked)
 		return;
 	/* The reader may have waited with one of them. */

@@ -52,6 +52,26 @@ static int kept_send(uint64_t key, int fd, void *arg)
 	return n < 0 ? (int)n : 0;
 }
 
+/*
+ * Whether the incarnation is to serve the rings, which the first one decides.
+ * Returns false if this one cannot do what the first one could.
+ */
+static bool rings_decide(struct dispatch *dispatch, const struct relay_hello *hello, bool *rings)
+{
+	bool able = hello->flags & RELAY_HELLO_RINGS;
+
+	*rings = dispatch->session->rings;
+	if (dispatch->session->agreed)
+		return able || !*rings;
+	*rings = able && dispatch->rings && rings_are(dispatch->rings) && session_rings_offered(dispatch->session);
+	if (dispatch->rings && rings_are(dispatch->rings) && !*rings)
+		log_warning("%s: the direct lane in place of uring: %s", dispatch->name,
+			    able ? "the kernel's INIT does not offer it"
+				 : "the backend serves with one thread, or is linked with an older librelay");
+	dispatch->session->rings = *rings;
+	return true;
+}
+
 /* Answers HELLO with the journal and what earlier incarnations have left. */
 static void hello_take(struct dispatch *dispatch, const struct packet *packet)
 {
@@ -73,6 +93,7 @@ static void hello_take(struct dispatch *dispatch, const struct packet *packet)
 	};
 	struct iovec iov = {.iov_base = &answer, .iov_len = sizeof(answer)};
 	const int fds[] = {dispatch->journal->fd, dispatch->session->fd};
+	bool rings;
 	int err;
 
 	if (packet->size != sizeof(*header) + sizeof(*hello) || hello->version != RELAY_WIRE_VERSION) {
@@ -93,11 +114,19 @@ static void hello_take(struct dispatch *dispatch, const struct packet *packet)
 		shutdown(dispatch->channel, SHUT_RDWR);
 		return;
 	}
+	if (!rings_decide(dispatch, hello, &rings)) {
+		reply_bad(dispatch, "a HELLO of a backend that cannot serve the rings, as the first one could", 0);
+		shutdown(dispatch->channel, SHUT_RDWR);
+		return;
+	}
+	answer.welcome.flags |= rings ? RELAY_WELCOME_RINGS : 0;
 	atomic_store(&dispatch->librelay, true);
 	dispatch->shared = true;
 	dispatch_event(dispatch, DISPATCH_HELLO);
 	err = (int)relay_internal_send_fds(dispatch->channel, &iov, 1, fds, dispatch->direct.wanted ? 2 : 1);
-	if (err > 0)
+	if (err > 0 && rings)
+		err = dispatch_rings_offer(dispatch);
+	if (err >= 0)
 		err = keep_each(&dispatch->keep, kept_send, dispatch);
 	if (err >= 0)
 		err = dispatch_backing_tell(dispatch);

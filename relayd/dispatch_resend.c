@@ -82,7 +82,8 @@ static int resend_ask(struct dispatch *dispatch)
 	const struct fuse_out_header header = {.len = sizeof(header), .error = FUSE_NOTIFY_RESEND};
 	const struct fuse_init_out *answer = &dispatch->session->answer;
 
-	if (dispatch->direct.no_resend || !(answer->flags & FUSE_INIT_EXT) ||
+	/* What has come by the rings does not come again. */
+	if (dispatch->direct.no_resend || dispatch_is_uring(dispatch) || !(answer->flags & FUSE_INIT_EXT) ||
 	    !((uint64_t)answer->flags2 << 32 & FUSE_HAS_RESEND))
 		return -EOPNOTSUPP;
 	if (!has_room(dispatch))

@@ -49,6 +49,7 @@ relayd_librelayd_a_SOURCES = \
 	relayd/dispatch_redo.c \
 	relayd/dispatch_reply.c \
 	relayd/dispatch_resend.c \
+	relayd/dispatch_rings.c \
 	relayd/dispatch_send.c \
 	relayd/handles.c \
 	relayd/handles.h \
@@ -102,6 +103,8 @@ relayd_librelayd_a_SOURCES = \
 	relayd/restore_locks.c \
 	relayd/restore_look.c \
 	relayd/restore_parts.h \
+	relayd/rings.c \
+	relayd/rings.h \
 	relayd/session.c \
 	relayd/session.h \
 	relayd/session_init.c \

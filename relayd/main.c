@@ -57,6 +57,7 @@ static const char usage[] =
 	"                         wait: applications wait for as long as no backend can be\n"
 	"                         started; fail-after=SECONDS: then they get errors (wait)\n"
 	"      --lane LANE        direct: a program linked with librelay reads /dev/fuse itself;\n"
+	"                         uring: the same, by FUSE over io_uring, if that is enabled;\n"
 	"                         socket: all requests go through relayd (direct)\n"
 	"      --resend auto|off  off: never have the kernel send a request again (auto)\n"
 	"  -f, --foreground       stay in the foreground, and log to standard error\n"
@@ -128,6 +129,14 @@ static bool choice_parse(const char *word, const char *on, const char *off, cons
 	return strcmp(word, off) == 0;
 }
 
+static void lane_parse(struct options *options, const char *lane)
+{
+	options->mount.uring_lane = strcmp(lane, "uring") == 0;
+	options->mount.socket_lane =
+		!options->mount.uring_lane &&
+		choice_parse(lane, "direct", "socket", "--lane takes direct, socket or uring");
+}
+
 static void option_take(struct options *options, int option)
 {
 	switch (option) {
@@ -168,7 +177,7 @@ static void option_take(struct options *options, int option)
 			usage_error("--down-policy takes wait or fail-after=SECONDS");
 		break;
 	case OPT_LANE:
-		options->mount.socket_lane = choice_parse(optarg, "direct", "socket", "--lane takes direct or socket");
+		lane_parse(options, optarg);
 		break;
 	case OPT_RESEND:
 		options->mount.no_resend = choice_parse(optarg, "auto", "off", "--resend takes auto or off");
@@ -205,7 +214,8 @@ static void options_parse(struct options *options, int argc, char **argv)
 		usage_error("--mount needs --backend");
 	if (!options->mount.mountpoint &&
 	    (options->mount.backend || options->mount.options || options->mount.name || options->mount.shared_store ||
-	     options->mount.write_behind || options->mount.socket_lane || options->mount.no_resend ||
+	     options->mount.write_behind || options->mount.socket_lane || options->mount.uring_lane ||
+	     options->mount.no_resend ||
 	     options->mount.via || options->mount.request_timeout_ms || options->mount.fail_after_ms))
 		usage_error("--backend, --backend-via, --name, --shared-store, --write-behind, --request-timeout, "
 			    "--down-policy, --lane, --resend and -o go with --mount");
@@ -281,6 +291,7 @@ static int hand_over(const struct options *options, const char *socket, const st
 		.shared_store = options->mount.shared_store,
 		.write_behind = options->mount.write_behind,
 		.socket_lane = options->mount.socket_lane,
+		.uring_lane = options->mount.uring_lane,
 		.no_resend = options->mount.no_resend,
 	};
 	unsigned status = EXIT_OK;

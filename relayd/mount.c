@@ -152,6 +152,8 @@ void mount_free(struct mount *mount)
 	loop_timer_stop(&mount->supervisor.down);
 	if (mount->has_dispatch)
 		dispatch_deinit(&mount->dispatch);
+	/* Its keeper has /dev/fuse open too. */
+	rings_end(&mount->rings);
 	/* An unmount that waits for the backend's answers ends with this. */
 	session_device_close(&mount->session);
 	if (mount->unmounting)
@@ -227,6 +229,16 @@ int mount_end(struct mount *mount)
 	return err;
 }
 
+/* What is tried, as long as no backend has agreed on INIT. */
+static const char *lane_name(const struct mount *mount)
+{
+	const struct session *session = &mount->session;
+
+	if (!mount->dispatch.direct.wanted || (session->agreed && !session->native))
+		return "socket";
+	return (session->agreed ? session->rings : rings_are(&mount->rings)) ? "uring" : "direct";
+}
+
 void mount_status(const struct mount *mount, struct mount_status *out)
 {
 	const struct supervisor *s = &mount->supervisor;
@@ -235,8 +247,7 @@ void mount_status(const struct mount *mount, struct mount_status *out)
 		.name = mount->name,
 		.mountpoint = mount->mountpoint ? mount->mountpoint : "",
 		.state = s->state,
-		.lane = mount->dispatch.direct.wanted && (!mount->session.agreed || mount->session.native) ? "direct"
-												       : "socket",
+		.lane = lane_name(mount),
 		.incarnation = s->incarnation,
 		.backend_pid = s->backend.pid,
 		.via = s->backend.answered ? way_via_name(s->via) : "",

@@ -38,6 +38,7 @@ struct mount_config {
 	bool shared_store;	/* others write to the store too */
 	bool write_behind;	/* the backend acknowledges writes that it does later */
 	bool socket_lane;	/* the direct one is not to be taken */
+	bool uring_lane;	/* requests are to come by io_uring, where that can be */
 	bool no_resend;		/* the kernel is not asked to send requests again */
 	unsigned lives;		/* incarnations that a request may kill; 0: 3 */
 	uint32_t fail_after_ms;	/* without a backend for so long, applications get errors; 0: they wait */
@@ -49,7 +50,7 @@ struct mount_status {
 	const char *name;
 	const char *mountpoint; /* "": not known yet */
 	enum supervisor_state state;
-	const char *lane; /* "direct", "socket"; what is tried as long as no backend has agreed on INIT */
+	const char *lane; /* "direct", "socket", "uring"; what is tried as long as no backend has agreed on INIT */
 	uint32_t incarnation;
 	pid_t backend_pid; /* 0: none */
 	const char *via;   /* which way it came in: way_via_name(); "" until it has answered */

@@ -102,6 +102,33 @@ static char *options_merge(const struct mount *mount, const char *asked)
 	return asprintf(&merged, "%s,%s", asked ? asked : "", mount->options) < 0 ? NULL : merged;
 }
 
+/* The requests in its rings have ended with it, or hang: nothing but the mount's end helps their callers. */
+static void on_keeper_end(struct loop_io *io, unsigned events)
+{
+	struct rings *rings = (struct rings *)((char *)io - offsetof(struct rings, on_end));
+	struct mount *mount = (struct mount *)((char *)rings - offsetof(struct mount, rings));
+
+	(void)events;
+	loop_io_stop(io);
+	log_error("%s: the keeper of its rings has died, and the mount with it", mount->name);
+	mount->ending = true;
+	mount_end(mount);
+}
+
+/* The lane `uring`, as far as it is there before a backend is: without it the direct one is taken. */
+static void rings_open(struct mount *mount)
+{
+	const char *missing = rings_missing();
+	char why[256];
+
+	if (missing)
+		snprintf(why, sizeof(why), "%s", missing);
+	else if (rings_start(&mount->rings, mount->session.fd, why, sizeof(why)) == 0)
+		rings_watch(&mount->rings, mount->loop, on_keeper_end);
+	if (!rings_are(&mount->rings))
+		log_warning("%s: the direct lane in place of uring: %s", mount->name, why);
+}
+
 int mount_open(struct mount *mount, const char *asked, gid_t gid, char *why, size_t why_size)
 {
 	char *options = options_merge(mount, asked);
@@ -131,6 +158,8 @@ int mount_open(struct mount *mount, const char *asked, gid_t gid, char *why, siz
 		mount->mountpoint = mountpoint;
 	}
 	err = mountpoint ? directory_leave(mount) : -ENOMEM;
+	if (!err && mount->uring)
+		rings_open(mount);
 	if (!err)
 		err = dispatch_start(&mount->dispatch);
 	if (err)
@@ -193,6 +222,7 @@ static int dispatch_build(struct mount *mount, const struct mount_config *config
 	mount->dispatch.direct.wanted = !config->socket_lane;
 	mount->dispatch.direct.no_resend = config->no_resend;
 	mount->dispatch.watch.limit_ns = (uint64_t)config->request_timeout_ms * 1000000u;
+	mount->dispatch.rings = &mount->rings;
 	mount->dispatch.translate.write_behind = config->write_behind;
 	err = output_init(&mount->output, mount->loop, mount->name);
 	mount->has_output = !err;
@@ -263,6 +293,8 @@ int mount_new(struct mount **out, struct loop *loop, const struct mount_config *
 	mount->uid = config->uid;
 	mount->gid = config->gid;
 	mount->unnamed = config->unnamed;
+	mount->uring = config->uring_lane;
+	rings_init(&mount->rings);
 	mount->on_gone = on_gone;
 	mount->arg = arg;
 	mount->journal.fd = mount->session.fd = -1;

@@ -14,6 +14,7 @@
 #include "mount.h"
 #include "mountopts.h"
 #include "output.h"
+#include "rings.h"
 #include "session.h"
 #include "supervisor.h"
 #include "way.h"
@@ -44,12 +45,14 @@ struct mount {
 	struct journal journal;
 	struct session session;
 	struct dispatch dispatch;
+	struct rings rings;
 	struct output output;
 	struct supervisor supervisor;
 	struct stats *stats;
 	struct loop_wake wake;
 	bool has_dispatch;
 	bool has_output;
+	bool uring; /* the lane `uring` is wanted */
 	bool open; /* it is, or was, mounted */
 	bool told; /* its maker knows of it, and is told of its end by on_gone() */
 	bool kernel_gone;

@@ -32,6 +32,7 @@ struct session {
 	struct fuse_init_out answer;
 	bool agreed;
 	bool native; /* with `agreed`: backends are linked with librelay, and see the kernel's own ids */
+	bool rings;  /* INIT is, or is to be, answered with FUSE_OVER_IO_URING: the replier's until it is agreed */
 	bool may_back; /* files may be registered for FUSE passthrough: backing_allowed(), and the mount is root's */
 };
 
@@ -104,6 +105,9 @@ uint32_t session_init_request(const struct session *session, uint64_t unique, vo
  */
 bool session_passthrough_offered(const struct session *session);
 bool session_passthrough(const struct session *session);
+
+/* Whether the kernel's INIT has FUSE_OVER_IO_URING, which session_init_request() leaves out too. */
+bool session_rings_offered(const struct session *session);
 
 /*
  * Takes a backend's answer to INIT.  The first one is clamped and sent to the

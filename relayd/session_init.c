@@ -22,9 +22,9 @@
 #define MINOR_PASSTHROUGH 40u
 
 /*
- * Never offered: what relies on the kernel's own descriptor (io_uring, DAX), or on
- * requests that relayd doesn't let time out.  Passthrough goes by another way: see
- * session_passthrough_offered().
+ * Never offered: what relies on the kernel's own descriptor (DAX), or on requests that
+ * relayd doesn't let time out.  Passthrough goes by another way: see
+ * session_passthrough_offered().  Whether requests come by io_uring is no backend's choice.
  */
 #define WITHHELD                                                                                                       \
 	(FUSE_OVER_IO_URING | FUSE_PASSTHROUGH | FUSE_HAS_INODE_DAX | (uint64_t)FUSE_MAP_ALIGNMENT |                    \
@@ -54,6 +54,13 @@ bool session_passthrough_offered(const struct session *session)
 
 	return session->may_back && in->minor >= MINOR_PASSTHROUGH &&
 	       flags_of(in->flags, in->flags2) & FUSE_PASSTHROUGH;
+}
+
+bool session_rings_offered(const struct session *session)
+{
+	const struct fuse_init_in *in = kernel_in(session);
+
+	return flags_of(in->flags, in->flags2) & FUSE_OVER_IO_URING;
 }
 
 bool session_passthrough(const struct session *session)
@@ -118,6 +125,8 @@ static void answer_clamp(const struct session *session, const struct fuse_init_o
 	if (native && session_passthrough_offered(session) && wanted & FUSE_PASSTHROUGH &&
 	    !(flags & FUSE_WRITEBACK_CACHE) && reply->RELAY_STACK_DEPTH)
 		flags |= FUSE_PASSTHROUGH;
+	if (native && session->rings)
+		flags |= FUSE_OVER_IO_URING;
 	out->flags = (uint32_t)flags;
 	out->flags2 = flags & FUSE_INIT_EXT ? (uint32_t)(flags >> 32) : 0;
 	out->map_alignment = 0;

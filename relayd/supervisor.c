@@ -390,6 +390,26 @@ void supervisor_event(struct supervisor *s, enum supervisor_event event)
 	}
 }
 
+/* INIT is agreed: the rings are the kernel's from here on, or they are not needed. */
+static int rings_settle(struct supervisor *s)
+{
+	struct rings *rings = s->dispatch->rings;
+	int err;
+
+	if (!rings || !rings_are(rings) || rings->registered)
+		return 0;
+	if (!s->session->native)
+		log_warning("%s: the socket lane in place of uring: the backend is not linked with librelay", s->name);
+	if (!s->session->rings) {
+		rings_end(rings);
+		return 0;
+	}
+	err = rings_register(rings);
+	if (err)
+		snprintf(s->problem, sizeof(s->problem), "the kernel does not take the rings: %s", strerror(-err));
+	return err;
+}
+
 static void on_init_answered(struct supervisor *s)
 {
 	const struct dispatch *d = s->dispatch;
@@ -400,6 +420,8 @@ static void on_init_answered(struct supervisor *s)
 		 way_via_text(s->via));
 	err = session_init_answer(s->session, d->init_reply, d->init_reply_size, atomic_load(&d->librelay),
 				  s->problem, sizeof(s->problem));
+	if (!err)
+		err = rings_settle(s);
 	supervisor_event(s, err ? SUPERVISOR_REFUSED : SUPERVISOR_READY);
 	/* Nobody tells of its end, and what it has left behind may hold the channel. */
 	if (gone < 0)

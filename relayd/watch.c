@@ -89,7 +89,11 @@ static bool unread_look(struct dispatch *dispatch, struct watch_hang *found)
 						 memory_order_relaxed);
 	watch->answered = answered;
 	*found = (struct watch_hang){0};
-	return answered == before && dispatch->gate && poll(&poller, 1, 0) > 0 && poller.revents & POLLIN;
+	if (answered != before || !dispatch->gate)
+		return false;
+	if (dispatch_is_uring(dispatch) && dispatch_rings_pending(dispatch))
+		return true;
+	return poll(&poller, 1, 0) > 0 && poller.revents & POLLIN;
 }
 
 /* Notes what was found there, as held for `gap` longer if it was there before. */

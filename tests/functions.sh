@@ -127,6 +127,24 @@ is_mounted()
 	awk -v dir="$1" '$5 == dir { found = 1 } END { exit !found }' /proc/self/mountinfo
 }
 
+# FUSE over io_uring is on until the script has ended.
+uring_hold()
+{
+	local said
+
+	[ -z "${uring_held:-}" ] || return 0
+	coproc uring_coproc { exec "$top_builddir/tests/lib/uring_hold"; }
+	uring_held=$uring_coproc_PID
+	read -r said <&"${uring_coproc[0]}" || skip "the kernel has no FUSE over io_uring (Linux 6.14 on)"
+	cleanup_fn uring_release
+}
+
+uring_release()
+{
+	exec {uring_coproc[1]}>&-
+	wait "$uring_held"
+}
+
 relayd_start()
 {
 	local backend=(--backend "$fsserver --source $store") lane=() option
@@ -135,7 +153,8 @@ relayd_start()
 		direct) ;;
 		socket) lane=(--lane=socket) ;;
 		no-resend) lane=(--resend=off) ;;
-		*) fail "RELAY_TEST_LANE: direct, socket or no-resend" ;;
+		uring) lane=(--lane=uring) ; uring_hold ;;
+		*) fail "RELAY_TEST_LANE: direct, socket, no-resend or uring" ;;
 	esac
 	for option; do
 		case $option in

@@ -2,6 +2,9 @@
 
 # ---- unit tests: tests/unit/test_X.c, Criterion ------------------------------
 
+# A queue of the keeper's, and a ring whose other end the test has.
+pump_test_sources = tests/lib/fake_ring.c tests/lib/fake_ring.h uring/pump.c uring/pump.h uring/commands.h uring/ring.h
+
 unit_tests =
 unit_tests += tests/unit/test_absence
 unit_tests += tests/unit/test_absence_races
@@ -33,6 +36,8 @@ tests_unit_test_dispatch_redo_SOURCES = tests/unit/test_dispatch_redo.c $(stuck_
 unit_tests += tests/unit/test_dispatch_resend
 tests_unit_test_dispatch_resend_SOURCES = tests/unit/test_dispatch_resend.c $(stuck_test_sources)
 unit_tests += tests/unit/test_dispatch_reply
+unit_tests += tests/unit/test_dispatch_rings
+tests_unit_test_dispatch_rings_SOURCES = tests/unit/test_dispatch_rings.c $(stuck_test_sources)
 unit_tests += tests/unit/test_dispatch_translate
 unit_tests += tests/unit/test_fdpass
 unit_tests += tests/unit/test_fusermount
@@ -81,6 +86,9 @@ unit_tests += tests/unit/test_restore
 tests_unit_test_restore_SOURCES = tests/unit/test_restore.c $(restore_test_sources)
 unit_tests += tests/unit/test_restore_dir
 tests_unit_test_restore_dir_SOURCES = tests/unit/test_restore_dir.c $(restore_test_sources)
+unit_tests += tests/unit/test_rings
+unit_tests += tests/unit/test_rings_serve
+tests_unit_test_rings_serve_LDADD = $(crash_ldadd)
 unit_tests += tests/unit/test_serve
 tests_unit_test_serve_LDADD = $(crash_ldadd)
 unit_tests += tests/unit/test_session_init
@@ -102,6 +110,10 @@ unit_tests += tests/unit/test_backing_table
 unit_tests += tests/unit/test_relay_backing
 tests_unit_test_relay_backing_LDADD = $(crash_ldadd)
 unit_tests += tests/unit/test_upgrade
+if HAVE_URING_HEADERS
+unit_tests += tests/unit/test_uring_pump
+tests_unit_test_uring_pump_SOURCES = tests/unit/test_uring_pump.c $(pump_test_sources)
+endif
 unit_tests += tests/unit/test_watch
 unit_tests += tests/unit/test_way
 
@@ -153,6 +165,13 @@ fuzz_tests += tests/fuzz/fuzz_reply
 tests_fuzz_fuzz_reply_LDADD = $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_request
 tests_fuzz_fuzz_request_LDADD = $(fuzz_ldadd)
+fuzz_tests += tests/fuzz/fuzz_rings
+tests_fuzz_fuzz_rings_LDADD = tests/lib/libtest.a $(fuzz_ldadd)
+if HAVE_URING_HEADERS
+fuzz_tests += tests/fuzz/fuzz_uring_pump
+tests_fuzz_fuzz_uring_pump_SOURCES = tests/fuzz/fuzz_uring_pump.c $(pump_test_sources)
+tests_fuzz_fuzz_uring_pump_LDADD = $(fuzz_ldadd)
+endif
 fuzz_tests += tests/fuzz/fuzz_session_init
 tests_fuzz_fuzz_session_init_LDADD = $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_translate_reply
@@ -180,6 +199,7 @@ integration_scripts += tests/integration/preload.sh
 integration_scripts += tests/integration/relay_run.sh
 integration_scripts += tests/integration/relayctl.sh
 integration_scripts += tests/integration/storm.sh
+integration_scripts += tests/integration/uring.sh
 integration_scripts += tests/integration/user.sh
 integration_scripts += tests/integration/ways.sh
 
@@ -263,6 +283,7 @@ helper_programs += tests/integration/preload_calls
 helper_programs += tests/integration/storm_kill
 helper_programs += tests/integration/storm_names
 helper_programs += tests/integration/supervision_backend
+helper_programs += tests/lib/uring_hold
 # The preload library is first in it, where no sanitizer may be second.
 helper_programs += tests/backends/daemonize
 tests_backends_daemonize_CFLAGS = -std=gnu11 $(WARN_CFLAGS)
@@ -318,11 +339,15 @@ tests_lib_libtest_a_SOURCES = \
 	tests/lib/peers.h \
 	tests/lib/relayd.c \
 	tests/lib/relayd.h \
+	tests/lib/rings_play.c \
+	tests/lib/rings_play.h \
 	tests/lib/supervisor_rig.c \
 	tests/lib/supervisor_rig.h \
 	tests/lib/text.c \
 	tests/lib/text.h \
 	tests/lib/translate_rig.c \
+	tests/lib/uring_enable.c \
+	tests/lib/uring_enable.h \
 	tests/lib/translate_rig.h \
 	tests/lib/tree.c \
 	tests/lib/tree.h
@@ -427,7 +452,7 @@ compat: all $(helper_programs)
 
 # The kill matrix, all of it in each lane.
 matrix: all fs/fsserver/fsserver-crash$(EXEEXT) tests/integration/matrix$(EXEEXT)
-	@for lane in direct no-resend socket; do \
+	@for lane in direct no-resend socket uring; do \
 		$(AM_TESTS_ENVIRONMENT) tests/integration/matrix --lane $$lane || exit 1; \
 	done
 .PHONY: matrix

@@ -39,6 +39,15 @@ ways_fusermount3_SOURCES = \
 	ways/fusermount_unmount.c
 ways_fusermount3_LDADD = librelay/librelay_core.a
 
+# Beside the ways in, where relayd looks for what it starts: the keeper of a mount's rings.
+noinst_HEADERS += uring/keeper.h
+if HAVE_URING_HEADERS
+pkglibexec_PROGRAMS += ways/relayd-uring
+ways_relayd_uring_SOURCES = uring/commands.h uring/keeper.c uring/keeper.h uring/pump.c uring/pump.h uring/ring.c \
+	uring/ring.h
+ways_relayd_uring_LDADD = librelay/librelay_core.a
+endif
+
 bin_PROGRAMS += ways/relay-run
 ways_relay_run_SOURCES = ways/relay_run.c
 ways_relay_run_LDADD = librelay/librelay_core.a

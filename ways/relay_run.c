@@ -36,6 +36,7 @@ struct options {
 	bool shared_store;
 	bool write_behind;
 	bool socket_lane;
+	bool uring_lane;
 	bool no_resend;
 	char **argv;
 };
@@ -59,7 +60,7 @@ static const char usage[] = "usage: relay-run [--name NAME] [-o OPTION,...] [--s
 			    "      --down-policy POLICY\n"
 			    "                         wait, or fail-after=SECONDS: what applications get while no\n"
 			    "                         backend can be started (wait)\n"
-			    "      --lane LANE        direct or socket (direct)\n"
+			    "      --lane LANE        direct, socket or uring (direct)\n"
 			    "      --resend auto|off  off: never have the kernel send a request again (auto)\n"
 			    "      --socket PATH      the control socket of relayd ($RELAYD_SOCKET)\n"
 			    "  -h, --help             show this\n"
@@ -168,7 +169,9 @@ static void options_parse(struct options *options, int argc, char **argv)
 				die(EXIT_USAGE, "--down-policy takes wait or fail-after=SECONDS");
 			break;
 		case OPT_LANE:
-			options->socket_lane = choice_parse(optarg, "direct", "socket", "--lane");
+			options->uring_lane = strcmp(optarg, "uring") == 0;
+			options->socket_lane =
+				!options->uring_lane && choice_parse(optarg, "direct", "socket", "--lane");
 			break;
 		case OPT_RESEND:
 			options->no_resend = choice_parse(optarg, "auto", "off", "--resend");
@@ -257,6 +260,7 @@ static void run(const struct options *options)
 	body->flags = htole32((options->shared_store ? RELAY_CTL_MOUNT_SHARED_STORE : 0) |
 			      (options->write_behind ? RELAY_CTL_MOUNT_WRITE_BEHIND : 0) |
 			      (options->socket_lane ? RELAY_CTL_MOUNT_SOCKET_LANE : 0) |
+			      (options->uring_lane ? RELAY_CTL_MOUNT_URING_LANE : 0) |
 			      (options->no_resend ? RELAY_CTL_MOUNT_NO_RESEND : 0));
 	body->lives = htole32(options->lives);
 	body->request_timeout_ms = htole32(options->request_timeout_ms);

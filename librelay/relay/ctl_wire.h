@@ -95,6 +95,7 @@ enum relay_ctl_mount_flags {
 	RELAY_CTL_MOUNT_WRITE_BEHIND = 1 << 1,
 	RELAY_CTL_MOUNT_SOCKET_LANE = 1 << 2, /* else the direct one, if the backend is linked with librelay */
 	RELAY_CTL_MOUNT_NO_RESEND = 1 << 3,   /* the kernel is not asked to send requests again */
+	RELAY_CTL_MOUNT_URING_LANE = 1 << 4,  /* FUSE over io_uring, if the kernel and the backend can */
 };
 
 /* How the backend's program is to come by its channel. */

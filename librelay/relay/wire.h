@@ -63,11 +63,17 @@ enum relay_private_opcode {
 	RELAY_GO = 0x52000003,
 	RELAY_PAUSE = 0x52000004,
 	RELAY_BACKED = 0x52000005, /* struct relay_backed: one that an earlier incarnation has asked for */
+	RELAY_RINGS = 0x52000006,  /* struct relay_rings_offer, the descriptor of what relay/rings.h has */
+	RELAY_KICK = 0x52000007,   /* no body, one descriptor: the eventfd of the next queue */
+};
+
+enum relay_hello_flags {
+	RELAY_HELLO_RINGS = 1 << 0, /* it can serve the rings: several of its threads may be in handlers at a time */
 };
 
 struct relay_hello {
 	uint32_t version;
-	uint32_t reserved;
+	uint32_t flags; /* enum relay_hello_flags */
 };
 
 /* Names a descriptor left with relayd.  0 and the highest are librelay's own: the state, and what it has registered. */
@@ -89,6 +95,11 @@ enum relay_welcome_flags {
 	RELAY_WELCOME_SHARED_STORE = 1 << 0, /* others write to the store too */
 	RELAY_WELCOME_DIRECT = 1 << 1,	     /* a second descriptor follows the journal's: /dev/fuse */
 	RELAY_WELCOME_PASSTHROUGH = 1 << 2,  /* the answer to INIT may take FUSE_PASSTHROUGH, which INIT never offers */
+	/*
+	 * With DIRECT: requests come by the rings, and /dev/fuse has only what takes no reply.  RELAY_RINGS
+	 * follows, with as many RELAY_KICKs as there are queues, before all else.
+	 */
+	RELAY_WELCOME_RINGS = 1 << 3,
 };
 
 /* `kept` RELAY_KEPT messages follow it, then `backed` RELAY_BACKED ones. */
@@ -99,6 +110,11 @@ struct relay_welcome {
 	uint32_t flags; /* enum relay_welcome_flags */
 	uint64_t journal_size;
 	uint32_t backed;
+	uint32_t reserved;
+};
+
+struct relay_rings_offer {
+	uint32_t queues;
 	uint32_t reserved;
 };
 

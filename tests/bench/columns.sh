@@ -12,7 +12,7 @@
 
 column_names='dir libfuse libfuse-hp direct direct-nopass socket'
 # Not in the table by default.
-column_more='socket-native socket-clones'
+column_more='socket-native socket-clones uring uring-nopass'
 
 # As both sides have it: the kernel checks permissions, by the attributes it was told.
 mount_options=allow_other,default_permissions,suid,dev
@@ -78,6 +78,21 @@ column_socket_native()
 	lane=socket
 }
 
+# By FUSE over io_uring, which is on while bench runs.
+column_uring()
+{
+	column_direct
+	uring_hold
+	lane=uring
+}
+
+column_uring_nopass()
+{
+	column_direct_nopass
+	uring_hold
+	lane=uring
+}
+
 peer()
 {
 	bash "$top_srcdir/tests/backends/build" "$1" >"$tmp/build.log" 2>&1 || fail "$1: $(tail -n 1 "$tmp/build.log")"
@@ -136,7 +151,8 @@ column_mount()
 		mount_socket[$key]=$socket
 		wait_for 10 eval "[ -S '$socket' ] || process_gone $!"
 		timeout 30 relayctl --socket "$socket" wait --state=SERVING || :
-		mount_pids[$key]="$! $(backend_pid "$key")"
+		# With the keeper of its rings, if it has one.
+		mount_pids[$key]="$! $(backend_pid "$key") $(pgrep -P $! -x relayd-uring || :)"
 	fi
 	is_mounted "$dir" || fail "$1 has not mounted: $(tail -n 3 "$tmp/$key.log")"
 }

@@ -177,7 +177,7 @@ static void expect_idle(void)
 
 static void serve(uint8_t *packet, size_t size, uint8_t how)
 {
-	static struct relay_thread thread = {.session = &session};
+	static struct relay_thread thread = {.session = &session, .entry = RELAY_NO_ENTRY};
 	struct relay_slot *slot = relay_slot_at(&session.journal, how & 1);
 	struct fuse_in_header *header = (struct fuse_in_header *)packet;
 
@@ -203,7 +203,7 @@ static void serve(uint8_t *packet, size_t size, uint8_t how)
 /* As one that the kernel has sent, which sends no less than a header. */
 static void serve_direct(const uint8_t *packet, size_t size)
 {
-	static struct relay_thread thread = {.session = &session, .slot = RELAY_NO_SLOT};
+	static struct relay_thread thread = {.session = &session, .slot = RELAY_NO_SLOT, .entry = RELAY_NO_ENTRY};
 	static uint8_t answer[RELAY_PACKET_MAX];
 
 	if (size < sizeof(struct fuse_in_header))

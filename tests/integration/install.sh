@@ -25,7 +25,7 @@ installed()
 run_make install
 check "programs" installed bin/relayd bin/relayctl bin/fsserver
 check "ways in" installed bin/relay-run sbin/mount.relay sbin/mount.fuse.relay lib/relayd/librelay-preload.so \
-	libexec/relayd/fusermount3 libexec/relayd/fusermount
+	libexec/relayd/fusermount3 libexec/relayd/fusermount libexec/relayd/relayd-uring
 check "headers" installed include/relay/relay.h include/relay/fuse_abi.h
 check "no other headers" test "$(find "$dest" -name '*.h' | wc -l)" = 2
 check "library" installed lib/librelay.so lib/librelay.so.0

@@ -10,7 +10,7 @@
  * lead to: neither one more nor one less.
  *
  * The columns: the six points (the first of them, that a backend has read a request by
- * itself, is in the direct lane only); then two deaths on one request, at the same point
+ * itself, is in the direct lane only); then two that only the lane `uring` has; then two deaths on one request, at the same point
  * or at two; then one whose successor dies while it takes its place; then deaths
  * within what some requests have more of: leaving a descriptor with relayd, and
  * rolling state back.  Points that an opcode does not have are shown as '-' and are
@@ -22,8 +22,8 @@
  *	matrix [--only TEXT] [--fast] [--lane LANE]
  *	matrix --passthrough [--only TEXT]	what the kernel still asks of open files then
  *
- * Scenarios whose name has TEXT; the six points only; in the lane direct, socket or
- * no-resend ($RELAY_TEST_LANE).  Without a lane each scenario runs in one of them.
+ * Scenarios whose name has TEXT; one death at each point only; in the lane direct, socket, uring
+ * or no-resend ($RELAY_TEST_LANE).  Without a lane each scenario runs in one of them.
  */
 #include "matrix.h"
 
@@ -37,6 +37,7 @@
 #include <unistd.h>
 
 #include "../lib/check.h"
+#include "../lib/uring_enable.h"
 
 const struct matrix_column matrix_columns[] = {
 	{"read", {"read"}},
@@ -45,6 +46,9 @@ const struct matrix_column matrix_columns[] = {
 	{"applied", {"applied"}},
 	{"stored", {"stored"}},
 	{"sent", {"sent"}},
+	{"claimed", {"claimed"}},
+	{"answered", {"answered"}},
+	{"claimed, answered", {"claimed", "answered"}},
 	{"read, applied", {"read", "applied"}},
 	{"received twice", {"received", "received"}},
 	{"prerecorded twice", {"prerecorded", "prerecorded"}},
@@ -64,6 +68,7 @@ const struct matrix_column matrix_columns[] = {
 
 #define COLUMNS (sizeof(matrix_columns) / sizeof(matrix_columns[0]))
 #define COLUMNS_PASSTHROUGH 3
+#define COLUMNS_FAST 8
 
 static unsigned columns = COLUMNS - COLUMNS_PASSTHROUGH;
 static bool passthrough;
@@ -106,8 +111,16 @@ static bool is_unread(const struct matrix_scenario *scenario, const struct matri
 {
 	const char *lane = getenv("RELAY_TEST_LANE");
 
-	return strcmp(column->points[0], "read") == 0 &&
+	return (strcmp(column->points[0], "read") == 0 || matrix_of_rings(column)) &&
 	       (strcmp(scenario->opcode, "INIT") == 0 || (lane && strcmp(lane, "socket") == 0));
+}
+
+/* Whether the rings are what its points are about, and there are none in this lane. */
+static bool is_of_rings(const struct matrix_column *column)
+{
+	const char *lane = getenv("RELAY_TEST_LANE");
+
+	return matrix_of_rings(column) && !(lane && strcmp(lane, "uring") == 0);
 }
 
 /*
@@ -185,7 +198,10 @@ static void scenario_run(const struct matrix_scenario *scenario)
 	place_end(&reference);
 	matrix_line_begin(scenario->opcode, scenario->what);
 	for (unsigned i = 0; i < columns; i++)
-		cell_run(scenario, &matrix_columns[i], &reference.log);
+		if (is_of_rings(&matrix_columns[i]))
+			matrix_cell(false, true, "");
+		else
+			cell_run(scenario, &matrix_columns[i], &reference.log);
 	matrix_line_end("");
 	place_free(&reference);
 }
@@ -262,14 +278,21 @@ static void lane_run(const char *lane, const char *only)
 	close(plan_fd);
 }
 
-/* Half of the scenarios in the lane that is usual, and a quarter in each of the others. */
+/* Two fifths of the scenarios in the lane that is usual, and a fifth in each of the others. */
 static void lanes_run(void)
 {
-	static const char *const lanes[] = {"direct", "socket", "direct", "no-resend"};
+	static const char *const lanes[] = {"direct", "socket", "uring", "direct", "no-resend"};
 
 	share_of = sizeof(lanes) / sizeof(lanes[0]);
-	for (share = 0; share < share_of; share++)
-		lane_run(lanes[share], NULL);
+	for (share = 0; share < share_of; share++) {
+		const char *lane = lanes[share];
+
+		if (strcmp(lane, "uring") == 0 && uring_enable() == -ENOENT) {
+			printf("SKIP lane uring: the kernel has no FUSE over io_uring (Linux 6.14 on)\n");
+			lane = "direct";
+		}
+		lane_run(lane, NULL);
+	}
 }
 
 int main(int argc, char **argv)
@@ -281,7 +304,7 @@ int main(int argc, char **argv)
 
 	for (int i = 1; i < argc; i++)
 		if (strcmp(argv[i], "--fast") == 0)
-			columns = 6;
+			columns = COLUMNS_FAST;
 		else if (strcmp(argv[i], "--passthrough") == 0)
 			passthrough = true, columns = COLUMNS;
 		else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)

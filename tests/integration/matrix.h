@@ -72,6 +72,9 @@ void matrix_line_end(const char *note);
 bool matrix_table_end(void);
 /* The names of the opcodes that have a reply and had no line. */
 void matrix_uncovered(char *names, size_t size);
+/* Whether its first point is one that only the lane `uring` has. */
+bool matrix_of_rings(const struct matrix_column *column);
+
 /* The lines of the crash file for a column; returns the number of deaths. */
 unsigned matrix_plan(char *plan, size_t size, const char *opcode, const struct matrix_column *column);
 

@@ -478,7 +478,8 @@ void matrix_raw_run(const char *only, unsigned columns)
 		matrix_line_begin(scenario->opcode, scenario->what);
 		for (unsigned column = 0; column < columns; column++)
 			/* The fake relayd speaks the socket lane. */
-			if (strcmp(matrix_columns[column].points[0], "read") == 0)
+			if (strcmp(matrix_columns[column].points[0], "read") == 0 ||
+			    matrix_of_rings(&matrix_columns[column]))
 				matrix_cell(false, true, "");
 			else
 				cell_run(scenario, &matrix_columns[column], &wanted);

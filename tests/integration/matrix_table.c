@@ -97,6 +97,11 @@ void matrix_uncovered(char *names, size_t size)
 	}
 }
 
+bool matrix_of_rings(const struct matrix_column *column)
+{
+	return strcmp(column->points[0], "claimed") == 0 || strcmp(column->points[0], "answered") == 0;
+}
+
 unsigned matrix_plan(char *plan, size_t size, const char *opcode, const struct matrix_column *column)
 {
 	unsigned deaths = 0;

@@ -84,8 +84,10 @@ bool rig_backend_begin(struct dispatch_rig *rig)
 {
 	struct fuse_init_in in;
 
-	return fake_backend_init(&rig->backend) == 0 &&
-	       dispatch_channel_begin(&rig->dispatch, rig->backend.channel, ++rig->incarnation) == 0 &&
+	if (fake_backend_init(&rig->backend) < 0)
+		return false;
+	rig->backend.serves_rings = rig->dispatch.rings != NULL;
+	return dispatch_channel_begin(&rig->dispatch, rig->backend.channel, ++rig->incarnation) == 0 &&
 	       fake_backend_take_init(&rig->backend, &in);
 }
 

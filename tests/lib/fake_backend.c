@@ -105,9 +105,36 @@ bool fake_backend_answer_init(struct fake_backend *backend, uint64_t flags)
 	return fake_backend_reply(backend, backend->init_unique, 0, &out, sizeof(out));
 }
 
+/* A packet with this opcode and a descriptor, which is closed. */
+static bool take_descriptor(struct fake_backend *backend, uint32_t opcode, struct fake_packet *packet)
+{
+	if (!fake_backend_receive(backend, packet) || packet->in.opcode != opcode || packet->fd < 0)
+		return false;
+	close(packet->fd);
+	return true;
+}
+
+static bool take_rings(struct fake_backend *backend)
+{
+	struct relay_rings_offer offer;
+	struct fake_packet packet;
+
+	if (!take_descriptor(backend, RELAY_RINGS, &packet))
+		return false;
+	memcpy(&offer, fake_packet_in(&packet), sizeof(offer));
+	backend->queues = offer.queues;
+	for (uint32_t q = 0; q < offer.queues; q++)
+		if (!take_descriptor(backend, RELAY_KICK, &packet))
+			return false;
+	return true;
+}
+
 bool fake_backend_hello(struct fake_backend *backend)
 {
-	const struct relay_hello hello = {.version = RELAY_WIRE_VERSION};
+	const struct relay_hello hello = {
+		.version = RELAY_WIRE_VERSION,
+		.flags = backend->serves_rings ? RELAY_HELLO_RINGS : 0,
+	};
 	struct relay_welcome welcome;
 	struct fake_packet packet;
 	bool ok;
@@ -121,7 +148,7 @@ bool fake_backend_hello(struct fake_backend *backend)
 	     relay_journal_map(&backend->journal, packet.fd) == 0 && welcome.journal_size == backend->journal.size;
 	if (packet.fd >= 0)
 		close(packet.fd);
-	return ok;
+	return ok && (!(welcome.flags & RELAY_WELCOME_RINGS) || take_rings(backend));
 }
 
 struct relay_slot *fake_backend_slot(const struct fake_backend *backend, uint64_t unique)

@@ -15,6 +15,8 @@ struct fake_backend {
 	uint64_t init_unique;
 	struct relay_journal_map journal; /* after fake_backend_hello() */
 	uint32_t kept;			  /* descriptors that WELCOME has promised */
+	bool serves_rings;		  /* says so in HELLO; the test's to set */
+	uint32_t queues;		  /* of the rings that it was given; 0: none */
 };
 
 /* Returns 0 or a negative errno. */

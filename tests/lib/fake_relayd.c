@@ -11,12 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "relay/opcodes.h"
 #include "slots.h"
 
 #define DEADLINE_MS 30000
@@ -71,6 +73,12 @@ void fake_relayd_deinit(struct fake_relayd *fake)
 		close(fake->kernel);
 		close(fake->device);
 	}
+	if (!fake->rings.rings)
+		return;
+	relay_rings_unmap(&fake->rings);
+	close(fake->rings_fd);
+	for (unsigned i = 0; i < FAKE_QUEUES; i++)
+		close(fake->kicks[i]);
 }
 
 void fake_start(struct fake_relayd *fake, int (*main_)(int channel, void *arg), void *arg)
@@ -338,12 +346,27 @@ void fake_send_welcome(struct fake_relayd *fake, uint32_t version)
 		.incarnation = fake->incarnation,
 		.kept = fake->kept_count,
 		.backed = fake->backed_count,
-		.flags = (fake->passthrough ? RELAY_WELCOME_PASSTHROUGH : 0) | (direct ? RELAY_WELCOME_DIRECT : 0),
+		.flags = (fake->passthrough ? RELAY_WELCOME_PASSTHROUGH : 0) | (direct ? RELAY_WELCOME_DIRECT : 0) |
+			 (fake->rings.rings ? RELAY_WELCOME_RINGS : 0),
 		.journal_size = fake->map.size,
 	};
 
 	send_private(fake, RELAY_WELCOME, &welcome, sizeof(welcome), fake->journal_fd,
 		     direct ? fake->device : -1);
+}
+
+void fake_send_private(struct fake_relayd *fake, uint32_t opcode, const void *body, uint32_t size, int fd)
+{
+	send_private(fake, opcode, body, size, fd, -1);
+}
+
+void fake_send_rings(struct fake_relayd *fake)
+{
+	const struct relay_rings_offer offer = {.queues = FAKE_QUEUES};
+
+	fake_send_private(fake, RELAY_RINGS, &offer, sizeof(offer), fake->rings_fd);
+	for (unsigned i = 0; i < FAKE_QUEUES; i++)
+		fake_send_private(fake, RELAY_KICK, NULL, 0, fake->kicks[i]);
 }
 
 void fake_send_kept(struct fake_relayd *fake)
@@ -367,6 +390,8 @@ bool fake_begin(struct fake_relayd *fake, int (*main_)(int channel, void *arg), 
 	if (!fake_expect_hello(fake))
 		return false;
 	fake_send_welcome(fake, RELAY_WIRE_VERSION);
+	if (fake->rings.rings)
+		fake_send_rings(fake);
 	fake_send_kept(fake);
 	return fake_receive(fake) != 0;
 }
@@ -600,6 +625,65 @@ uint64_t fake_import(struct fake_relayd *fake, uint32_t slot)
 	if (fake_slot_state(fake, slot) == RELAY_SLOT_READING)
 		atomic_store(&s->state, RELAY_SLOT_TAKEN);
 	return s->channel_unique;
+}
+
+/* ---- the lane `uring` ---------------------------------------------------- */
+
+void fake_rings(struct fake_relayd *fake)
+{
+	fake_direct(fake);
+	fake->rings_fd = relay_rings_make(FAKE_QUEUES);
+	must(relay_rings_map(&fake->rings, fake->rings_fd) == 0);
+	for (unsigned i = 0; i < FAKE_QUEUES; i++) {
+		fake->kicks[i] = eventfd(0, EFD_CLOEXEC);
+		must(fake->kicks[i] >= 0);
+	}
+}
+
+uint64_t fake_ring_fill(struct fake_relayd *fake, uint32_t entry, uint32_t opcode, uint64_t nodeid, const void *body,
+			uint32_t size)
+{
+	struct relay_ring_header *ring = relay_ring_header(&fake->rings, entry);
+	uint32_t operation = relay_op_get(opcode)->in_size;
+	const struct fuse_in_header header = {
+		.len = (uint32_t)sizeof(header) + size,
+		.opcode = opcode,
+		.nodeid = nodeid,
+		.unique = 2 * ++fake->kernel_sequence,
+	};
+
+	must(atomic_load(relay_ring_state(&fake->rings, entry)) == RELAY_RING_KERNEL && operation <= size);
+	memcpy(ring->in_out, &header, sizeof(header));
+	memcpy(ring->op_in, body, operation);
+	memcpy(relay_ring_payload(&fake->rings, entry), (const uint8_t *)body + operation, size - operation);
+	ring->payload_size = size - operation;
+	ring->commit_id = header.unique;
+	return header.unique;
+}
+
+void fake_ring_publish(struct fake_relayd *fake, uint32_t entry)
+{
+	atomic_store(relay_ring_state(&fake->rings, entry), RELAY_RING_REQUEST);
+	relay_ring_wake(&fake->rings, entry / RELAY_RING_DEPTH);
+}
+
+int fake_ring_answer(struct fake_relayd *fake, uint32_t entry)
+{
+	_Atomic uint32_t *state = relay_ring_state(&fake->rings, entry);
+	int kick = fake->kicks[entry / RELAY_RING_DEPTH];
+	struct pollfd poller = {.fd = kick, .events = POLLIN};
+	struct fuse_out_header out;
+	uint64_t count;
+
+	/* A kick comes after its answer, and there may be one of another entry's. */
+	while (atomic_load(state) != RELAY_RING_ANSWERED) {
+		must(poll(&poller, 1, DEADLINE_MS) == 1);
+		must(read(kick, &count, sizeof(count)) == sizeof(count));
+	}
+	memcpy(&out, relay_ring_header(&fake->rings, entry)->in_out, sizeof(out));
+	must(out.unique == relay_ring_header(&fake->rings, entry)->commit_id);
+	atomic_store(state, RELAY_RING_KERNEL);
+	return out.error;
 }
 
 /* ---- crash plans ------------------------------------------------------- */

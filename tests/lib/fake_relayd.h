@@ -13,11 +13,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "relay/wire.h"
+#include "relay/rings.h"
 
 #define FAKE_KEPT_MAX 16u
 #define FAKE_NOTIFY_MAX 64u
 #define FAKE_BACKED_MAX 16u
+#define FAKE_QUEUES 2u
 
 struct fake_kept {
 	uint64_t key;
@@ -58,6 +59,11 @@ struct fake_relayd {
 	int device; /* the side that backends read and write */
 	uint64_t kernel_sequence;
 	struct fake_packet answer; /* the last one written to the device */
+
+	/* Lane `uring`: the test is the keeper. */
+	struct relay_rings_map rings; /* not there: another lane */
+	int rings_fd;
+	int kicks[FAKE_QUEUES];
 };
 
 void fake_relayd_init(struct fake_relayd *fake, uint32_t large, uint32_t small);
@@ -76,9 +82,13 @@ int fake_end(struct fake_relayd *fake);
 /* ---- the handshake, in steps and as a whole ---------------------------- */
 
 void fake_send_init(struct fake_relayd *fake, uint32_t minor, uint64_t flags);
-/* True if it came. */
+/* True if it came, and then it is in fake->notice. */
 bool fake_expect_hello(struct fake_relayd *fake);
 void fake_send_welcome(struct fake_relayd *fake, uint32_t version);
+/* What follows it in the lane `uring`. */
+void fake_send_rings(struct fake_relayd *fake);
+/* A message of relayd's own, with a descriptor, or -1. */
+void fake_send_private(struct fake_relayd *fake, uint32_t opcode, const void *body, uint32_t size, int fd);
 void fake_send_kept(struct fake_relayd *fake);
 /* Starts, and goes through it to the answer of INIT, which is in fake->reply.  False: it died on the way. */
 bool fake_begin(struct fake_relayd *fake, int (*main_)(int channel, void *arg), void *arg);
@@ -141,6 +151,18 @@ uint32_t fake_find(struct fake_relayd *fake, uint64_t unique);
 struct fuse_in_header *fake_slot_header(struct fake_relayd *fake, uint32_t slot);
 /* Makes what a dead backend has left in the slot a request of relayd's, as relayd does, and returns its unique. */
 uint64_t fake_import(struct fake_relayd *fake, uint32_t slot);
+
+/* ---- the lane `uring` ---------------------------------------------------- */
+
+/* From here on backends get a device and rings with the journal. */
+void fake_rings(struct fake_relayd *fake);
+/* Puts a request into an entry, as the kernel does: nobody is told.  Returns its unique. */
+uint64_t fake_ring_fill(struct fake_relayd *fake, uint32_t entry, uint32_t opcode, uint64_t nodeid, const void *body,
+			uint32_t size);
+/* Publishes it, as the keeper does. */
+void fake_ring_publish(struct fake_relayd *fake, uint32_t entry);
+/* Waits for the entry's answer, by its queue's eventfd, and takes it.  Returns the error (0 or negative). */
+int fake_ring_answer(struct fake_relayd *fake, uint32_t entry);
 
 /* ---- crash plans (librelay/crash.h) ------------------------------------ */
 

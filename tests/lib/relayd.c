@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "uring_enable.h"
 
 static struct relayd *all;
 static pid_t owner; /* atexit() runs in forked children too */
@@ -99,6 +100,18 @@ void relayd_init(struct relayd *r)
 	all = r;
 }
 
+static void uring_need(void)
+{
+	int err = uring_enable();
+
+	if (err == -ENOENT) {
+		puts("SKIP: the kernel has no FUSE over io_uring (Linux 6.14 on)");
+		exit(CHECK_SKIP);
+	}
+	if (err)
+		check_abort("FUSE over io_uring cannot be turned on: %s", strerror(-err));
+}
+
 /* What $RELAY_TEST_LANE says: another lane than relayd takes by itself. */
 static unsigned lane_add(const char **argv)
 {
@@ -106,8 +119,13 @@ static unsigned lane_add(const char **argv)
 
 	if (!lane || !*lane || strcmp(lane, "direct") == 0)
 		return 0;
+	if (strcmp(lane, "uring") == 0) {
+		uring_need();
+		argv[0] = "--lane=uring";
+		return 1;
+	}
 	if (strcmp(lane, "socket") != 0 && strcmp(lane, "no-resend") != 0)
-		check_abort("RELAY_TEST_LANE: direct, socket or no-resend, not %s", lane);
+		check_abort("RELAY_TEST_LANE: direct, socket, no-resend or uring, not %s", lane);
 	argv[0] = strcmp(lane, "socket") == 0 ? "--lane=socket" : "--resend=off";
 	return 1;
 }

@@ -83,12 +83,14 @@ static const struct relay_ops ops = {
 	.statfs = on_statfs,
 };
 
+#define THREADS 3u
+
+/* `arg` is how many threads, if not NULL. */
 static int backend(int channel, void *arg)
 {
 	int userdata = 4711;
 
-	(void)arg;
-	return relay_serve(channel, &ops, 3, &userdata);
+	return relay_serve(channel, &ops, arg ? *(const unsigned *)arg : THREADS, &userdata);
 }
 
 static void setup(void)
@@ -136,7 +138,7 @@ Test(handshake, init_is_negotiated)
 	cr_expect_eq(out->time_gran, 1);
 	cr_expect_eq(seen->userdata, 4711);
 	cr_expect_eq(seen->incarnation, 1);
-	cr_expect_eq(atomic_load(&seen->threads_started), 3);
+	cr_expect_eq(atomic_load(&seen->threads_started), THREADS);
 	expect_end(0);
 }
 
@@ -259,4 +261,106 @@ Test(handshake, a_kept_message_without_its_descriptor_is_refused)
 	fake_send_welcome(&fake, RELAY_WIRE_VERSION);
 	fake_send_raw(&fake, &packet, sizeof(packet));
 	expect_end(EMFILE);
+}
+
+/* ---- the lane `uring` ------------------------------------------------------ */
+
+/* Up to the WELCOME, which says that the rings follow. */
+static void begin_rings(unsigned *threads)
+{
+	fake_start(&fake, backend, threads);
+	fake_send_init(&fake, RELAY_FUSE_MINOR, FORCED);
+	cr_assert(fake_expect_hello(&fake));
+	fake_send_welcome(&fake, RELAY_WIRE_VERSION);
+}
+
+static uint32_t hello_flags(void)
+{
+	return ((const struct relay_hello *)(&fake.notice.out + 1))->flags;
+}
+
+Test(handshake, the_rings_come_before_what_was_kept)
+{
+	fake_rings(&fake);
+	fake.kept[fake.kept_count++] = (struct fake_kept){.key = 9, .fd = open("/dev/null", O_RDWR | O_CLOEXEC)};
+	begin();
+	cr_expect_eq(hello_flags(), RELAY_HELLO_RINGS);
+	cr_expect_eq(atomic_load(&seen->threads_started), THREADS + 1, "one more: it reads /dev/fuse");
+	cr_expect_eq(seen->kept, 1);
+	cr_expect_eq(seen->kept_key[0], 9);
+	expect_end(0);
+}
+
+Test(handshake, who_serves_with_one_thread_takes_no_rings)
+{
+	unsigned one = 1;
+
+	fake_rings(&fake);
+	begin_rings(&one);
+	cr_expect_eq(hello_flags(), 0);
+	expect_end(EPROTO);
+}
+
+Test(handshake, rings_without_the_device_are_refused)
+{
+	const struct relay_welcome welcome = {
+		.version = RELAY_WIRE_VERSION,
+		.flags = RELAY_WELCOME_RINGS,
+		.journal_size = fake.map.size,
+	};
+
+	fake_start(&fake, backend, NULL);
+	fake_send_init(&fake, RELAY_FUSE_MINOR, FORCED);
+	cr_assert(fake_expect_hello(&fake));
+	fake_send_private(&fake, RELAY_WELCOME, &welcome, sizeof(welcome), fake.journal_fd);
+	expect_end(EPROTO);
+}
+
+Test(handshake, malformed_rings_are_refused)
+{
+	const struct relay_rings_offer offer = {.queues = FAKE_QUEUES}, more = {.queues = FAKE_QUEUES + 1},
+				       none = {.queues = 0};
+
+	fake_rings(&fake);
+	const struct {
+		const char *what;
+		uint32_t opcode, size;
+		const struct relay_rings_offer *body;
+		int fd;
+	} cases[] = {
+		{"no descriptor", RELAY_RINGS, sizeof(offer), &offer, -1},
+		{"the journal", RELAY_RINGS, sizeof(offer), &offer, fake.journal_fd},
+		{"no memory", RELAY_RINGS, sizeof(offer), &offer, fake.kicks[0]},
+		{"more queues than there are", RELAY_RINGS, sizeof(more), &more, fake.rings_fd},
+		{"no queues", RELAY_RINGS, sizeof(none), &none, fake.rings_fd},
+		{"half of it", RELAY_RINGS, sizeof(offer) / 2, &offer, fake.rings_fd},
+		{"something else", RELAY_KEPT, sizeof(offer), &offer, fake.rings_fd},
+	};
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int status;
+
+		begin_rings(NULL);
+		fake_send_private(&fake, cases[i].opcode, cases[i].body, cases[i].size, cases[i].fd);
+		status = fake_wait(&fake);
+		cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == EPROTO, "%s: %x", cases[i].what,
+			  (unsigned)status);
+	}
+}
+
+Test(handshake, malformed_kicks_are_refused)
+{
+	const struct relay_rings_offer offer = {.queues = FAKE_QUEUES};
+
+	fake_rings(&fake);
+	for (unsigned good = 0; good < FAKE_QUEUES; good++) {
+		for (int other = 0; other < 2; other++) {
+			begin_rings(NULL);
+			fake_send_private(&fake, RELAY_RINGS, &offer, sizeof(offer), fake.rings_fd);
+			for (unsigned i = 0; i < good; i++)
+				fake_send_private(&fake, RELAY_KICK, NULL, 0, fake.kicks[i]);
+			fake_send_private(&fake, other ? RELAY_GO : RELAY_KICK, NULL, 0, other ? fake.kicks[good] : -1);
+			expect_end(EPROTO);
+		}
+	}
 }

@@ -25,7 +25,7 @@
 #include <sys/uio.h>
 
 #include "mount.h"
-#include "ring.h"
+#include "uring/ring.h"
 #include "tinyfs.h"
 
 #define LANE_QUEUES 64 /* possible processors that are provided for */

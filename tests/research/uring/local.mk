@@ -14,8 +14,8 @@ uring_sources = \
 	tests/research/uring/mount.c \
 	tests/research/uring/mount.h \
 	tests/research/uring/own.c \
-	tests/research/uring/ring.c \
-	tests/research/uring/ring.h \
+	uring/ring.c \
+	uring/ring.h \
 	tests/research/uring/serve.c \
 	tests/research/uring/tinyfs.c \
 	tests/research/uring/tinyfs.h

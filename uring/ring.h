@@ -2,8 +2,8 @@
  * One io_uring by its system calls: whoever has the descriptor can map it and
  * use it, also in another process than the one that made it.
  */
-#ifndef RESEARCH_RING_H
-#define RESEARCH_RING_H
+#ifndef URING_RING_H
+#define URING_RING_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,0 +1,155 @@
+#!/bin/bash
+# The lane uring: who may have it, that it is said what is missing where it cannot be, and
+# what the death of each process means that is in it.
+. "${top_srcdir:?run me through make check}/tests/functions.sh"
+requires_fuse
+uring_hold
+
+hold=$tmp/hold
+backend=$tmp/backend
+log=$tmp/relayd.log
+
+# A backend that does not come for as long as $hold is there.
+cat >"$backend" <<END
+#!/bin/sh
+while [ -e "$hold" ]; do sleep 0.02; done
+exec "$fsserver" --source "$store"
+END
+chmod +x "$backend"
+
+# The keeper of the relayd that runs; empty: there is none.
+keeper()
+{
+	local status
+
+	for status in /proc/[0-9]*/status; do
+		if grep -qs '^Name:.relayd-uring$' "$status" && grep -qs "^PPid:.$relayd_pid\$" "$status"; then
+			status=${status#/proc/}
+			echo "${status%/status}"
+		fi
+	done
+}
+
+lane_is()
+{
+	[ "$(relayd_field lane)" = "$1" ]
+}
+
+says()
+{
+	grep -q -e "$1" "$log"
+}
+
+waits_for_answer()
+{
+	grep -q fuse "/proc/$1/stack"
+}
+
+holds_no_file()
+{
+	local fd
+
+	for fd in "/proc/$1"/fd/* "/proc/$1/cwd" "/proc/$1/exe"; do
+		case $(readlink "$fd") in
+			"$mnt"*) return 1 ;;
+		esac
+	done
+}
+
+gone()
+{
+	! is_mounted "$mnt" && process_gone "$relayd_pid"
+}
+
+# ---- it serves, and its backend's death is a pause --------------------------------
+
+relayd_start --backend "$backend" --lane=uring
+keeper=$(keeper)
+check "the lane is uring" lane_is uring
+check "there is one keeper" [ "$(wc -w <<<"$keeper")" = 1 ]
+check "which has no file of the mount" holds_no_file "$keeper"
+head -c 3000000 /dev/urandom >"$tmp/data"
+cp "$tmp/data" "$mnt/data"
+check "what was written is in the store" cmp "$tmp/data" "$store/data"
+kill_backend
+check "and is read by way of the next backend" cmp "$tmp/data" "$mnt/data"
+check "the keeper is the same" [ "$(keeper)" = "$keeper" ]
+kill -TERM "$keeper"
+check "SIGTERM is not for it" cmp "$tmp/data" "$mnt/data"
+check "a restart in order is none of its business either" relayctl restart
+relayd_wait SERVING
+check "and the mount answers" stat "$mnt/data"
+
+# ---- while there is no backend, callers can be killed: in entries, and behind them --
+
+touch "$hold"
+kill -KILL "$(relayd_field backend_pid)"
+callers=()
+for number in {1..80}; do
+	stat "$mnt/none$number" >/dev/null 2>&1 &
+	callers+=($!)
+done
+for caller in "${callers[@]}"; do
+	wait_for 20 waits_for_answer "$caller"
+done
+kill -KILL "${callers[@]}"
+for caller in "${callers[@]}"; do
+	wait_for 20 process_gone "$caller"
+done
+wait "${callers[@]}" 2>/dev/null || true
+check "80 callers were let go" true
+rm "$hold"
+relayd_wait SERVING
+check "and the mount answers after them" cmp "$tmp/data" "$mnt/data"
+relayd_stop
+check "no keeper is left" process_gone "$keeper"
+
+# ---- who cannot have it -------------------------------------------------------------
+
+mkdir "$tmp/nothing"
+RELAY_WAYS_DIR=$tmp/nothing relayd_start --lane=uring
+check "without a keeper it is the direct lane" lane_is direct
+check "for a reason" says "direct lane in place of uring: the keeper of the rings, relayd-uring, is not installed"
+relayd_stop
+
+relayd_start --backend "$fsserver --source $store --threads 1" --lane=uring
+check "with one thread it is the direct lane" lane_is direct
+check "for a reason" says "direct lane in place of uring: the backend serves with one thread"
+check "whose keeper has ended" [ -z "$(keeper)" ]
+relayd_stop
+
+foreign=$top_builddir/tests/backends/liar
+relayd_start --backend "$foreign $store {mountfd}" --lane=uring
+check "a program that is not linked with librelay has the socket lane" lane_is socket
+check "for a reason" says "socket lane in place of uring: the backend is not linked with librelay"
+relayd_stop
+
+# ---- the keeper's death, and relayd's, end the mount: nobody hangs --------------------
+
+relayd_start --backend "$backend" --lane=uring
+keeper=$(keeper)
+touch "$hold"
+kill -KILL "$(relayd_field backend_pid)"
+stat "$mnt/none" >/dev/null 2>&1 &
+caller=$!
+wait_for 20 waits_for_answer "$caller"
+kill -KILL "$keeper"
+wait_for 20 process_gone "$caller"
+status_of wait "$caller"
+check "who waits when the keeper dies is told" [ "$status" = 1 ]
+wait_for 20 gone
+wait "$relayd_pid" || true
+relayd_pid=
+check "and the mount is gone" says "the keeper of its rings has died"
+rm "$hold"
+
+relayd_start --backend "$backend" --lane=uring
+keeper=$(keeper)
+kill -KILL "$relayd_pid"
+wait "$relayd_pid" 2>/dev/null || true
+wait_for 20 process_gone "$keeper"
+check "the keeper does not outlive everybody" true
+status_of stat "$mnt/data" 2>/dev/null
+check "and the mount is dead, not stuck" [ "$status" = 1 ]
+umount "$mnt"
+relayd_pid=
