@@ -29,7 +29,7 @@ static void entry_answer(const struct rings *rings, uint32_t entry, const struct
 			 const void *payload)
 {
 	relay_ring_answer(&rings->map, entry, out, payload);
-	relay_ring_kick(rings->kicks[entry / RELAY_RING_DEPTH]);
+	rings_kick(rings);
 }
 
 int dispatch_rings_reply(struct dispatch *dispatch, const struct fuse_out_header *out, const void *payload)
@@ -85,8 +85,7 @@ void dispatch_rings_import(struct dispatch *dispatch)
 	for (uint32_t entry = 0; entry < relay_rings_entries(&rings->map); entry++)
 		entry_import(dispatch, entry);
 	/* One that died between its answer and the kick. */
-	for (uint32_t q = 0; q < rings->map.queues; q++)
-		relay_ring_kick(rings->kicks[q]);
+	rings_kick(rings);
 }
 
 /* ---- while no backend is there ------------------------------------------------ */

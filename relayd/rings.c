@@ -209,6 +209,12 @@ void rings_watch(struct rings *rings, struct loop *loop, void (*on_end)(struct l
 	loop_io_start(loop, &rings->on_end, rings->keeper, LOOP_READ, on_end);
 }
 
+void rings_kick(const struct rings *rings)
+{
+	/* Where there is no room it has not come to the last kick yet, and looks after that. */
+	send(rings->keeper, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 void rings_end(struct rings *rings)
 {
 	loop_io_stop(&rings->on_end);

@@ -17,7 +17,7 @@ struct rings {
 	struct relay_rings_map map; /* .rings NULL: there are none */
 	int fd;			    /* the memory */
 	int device;		    /* the session's */
-	int *kicks;		    /* by queue: the eventfd that the keeper waits for */
+	int *kicks;		    /* by queue: the eventfd that the keeper waits for, for backends to write to */
 	uint32_t kick_count;
 	int keeper; /* the socket; -1: there is none */
 	int pidfd;
@@ -46,6 +46,12 @@ int rings_register(struct rings *rings);
 
 /* Tells when the keeper has ended, which it does not do by itself. */
 void rings_watch(struct rings *rings, struct loop *loop, void (*on_end)(struct loop_io *io, unsigned events));
+
+/*
+ * Has the keeper look for answers in all queues.  Any thread may call it, and it does not
+ * wait.
+ */
+void rings_kick(const struct rings *rings);
 
 /* Ends the keeper, and all that waits in the rings. */
 void rings_end(struct rings *rings);

@@ -284,6 +284,9 @@ helper_programs += tests/integration/storm_kill
 helper_programs += tests/integration/storm_names
 helper_programs += tests/integration/supervision_backend
 helper_programs += tests/lib/uring_hold
+if HAVE_URING_HEADERS
+helper_programs += tests/integration/uring_meddle
+endif
 # The preload library is first in it, where no sanitizer may be second.
 helper_programs += tests/backends/daemonize
 tests_backends_daemonize_CFLAGS = -std=gnu11 $(WARN_CFLAGS)

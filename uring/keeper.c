@@ -22,13 +22,13 @@
 #include "uring/keeper.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -61,11 +61,19 @@ static void submit(const struct ring *ring)
 			break;
 }
 
-/* Until the eventfd is gone, which it never is. */
-static void worker_serve(struct worker *w)
+/* Whoever has the eventfd can have read(2) not wait. */
+static void kick_wait(int kick)
 {
+	struct pollfd poller = {.fd = kick, .events = POLLIN};
 	uint64_t kicks;
 
+	while (read(kick, &kicks, sizeof(kicks)) < 0)
+		if (errno == EAGAIN)
+			poll(&poller, 1, -1);
+}
+
+static void worker_serve(struct worker *w)
+{
 	for (;;) {
 		bool any = pump_requests(&w->pump);
 
@@ -73,9 +81,7 @@ static void worker_serve(struct worker *w)
 		submit(&w->pump.ring);
 		if (any)
 			relay_ring_wake(w->pump.map, w->pump.queue);
-		while (read(w->kick, &kicks, sizeof(kicks)) < 0)
-			if (errno != EINTR)
-				return;
+		kick_wait(w->kick);
 	}
 }
 
@@ -239,6 +245,9 @@ int main(void)
 	answer(begin(&keeper));
 	wait_for_byte();
 	answer(register_all(&keeper));
-	for (;;)
+	for (;;) {
 		wait_for_byte();
+		for (uint32_t q = 0; q < keeper.map.queues; q++)
+			relay_ring_kick(keeper.workers[q].kick);
+	}
 }

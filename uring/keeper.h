@@ -9,8 +9,10 @@
  *   a byte, when INIT is answered          ->
  *                                          <-     int32_t: the entries are registered; or a negative errno
  *
- * From then on nothing is said.  The keeper lives for as long as somebody, whoever it is,
- * has the other end.
+ *   a byte, at any time                    ->     it looks at the answers in all queues
+ *
+ * The last is how relayd kicks: an eventfd, which backends have too, could be made to keep
+ * it waiting.  The keeper lives for as long as somebody, whoever it is, has the other end.
  */
 #ifndef URING_KEEPER_H
 #define URING_KEEPER_H

@@ -49,6 +49,7 @@ const struct matrix_column matrix_columns[] = {
 	{"claimed", {"claimed"}},
 	{"answered", {"answered"}},
 	{"claimed, answered", {"claimed", "answered"}},
+	{"claimed twice", {"claimed", "claimed"}},
 	{"read, applied", {"read", "applied"}},
 	{"received twice", {"received", "received"}},
 	{"prerecorded twice", {"prerecorded", "prerecorded"}},

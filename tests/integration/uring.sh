@@ -3,6 +3,7 @@
 # what the death of each process means that is in it.
 . "${top_srcdir:?run me through make check}/tests/functions.sh"
 requires_fuse
+[ -x "$top_builddir/ways/relayd-uring" ] || skip "the headers that it was built with have no FUSE over io_uring"
 uring_hold
 
 hold=$tmp/hold
@@ -53,6 +54,15 @@ holds_no_file()
 		case $(readlink "$fd") in
 			"$mnt"*) return 1 ;;
 		esac
+	done
+}
+
+callers_gone()
+{
+	local pid
+
+	for pid in $(test_processes); do
+		! grep -qsx stat "/proc/$pid/comm" || return 1
 	done
 }
 
@@ -123,6 +133,34 @@ relayd_start --backend "$foreign $store {mountfd}" --lane=uring
 check "a program that is not linked with librelay has the socket lane" lane_is socket
 check "for a reason" says "socket lane in place of uring: the backend is not linked with librelay"
 relayd_stop
+
+# ---- a backend that has gone mad ------------------------------------------------------
+
+relayd_start --lane=uring
+"$top_builddir/tests/integration/uring_meddle" "$(relayd_field backend_pid)" kicks
+check "whatever a backend does to the eventfds, the keeper hears of answers" cmp "$tmp/data" "$mnt/data"
+kill_backend
+check "and so it does from the next" cmp "$tmp/data" "$mnt/data"
+
+# What it writes to the rings may cost the mount its requests.
+loads=()
+for number in {1..8}; do
+	bash -c 'while :; do stat "$1/data" "$1/none"; done' load "$mnt" >/dev/null 2>&1 &
+	loads+=($!)
+done
+for seed in {1..10}; do
+	"$top_builddir/tests/integration/uring_meddle" "$(relayd_field backend_pid)" rings "$seed"
+	kill_backend
+done
+check "whatever a backend writes to the rings, relayd takes note of its death" \
+	[ "$(relayd_field incarnation)" -ge 12 ]
+kill -KILL "${loads[@]}"
+relayctl unmount --force "$mnt"
+kill -TERM "$relayd_pid"
+status_of wait "$relayd_pid"
+relayd_pid=
+check "and ends in order" [ "$status" = 0 ]
+wait_for 20 callers_gone
 
 # ---- the keeper's death, and relayd's, end the mount: nobody hangs --------------------
 

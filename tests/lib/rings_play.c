@@ -5,13 +5,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "lib/direct_play.h"
 
+/* The keeper's end of its socket. */
+static int keeper = -1;
+
 int rings_play_init(struct dispatch_rig *rig, struct rings *rings)
 {
+	int pair[2];
+
 	rings_init(rings);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	rings->keeper = pair[0];
+	keeper = pair[1];
 	rings->fd = relay_rings_make(RINGS_QUEUES);
 	rings->kicks = calloc(RINGS_QUEUES, sizeof(*rings->kicks));
 	if (rings->fd < 0 || !rings->kicks)
@@ -25,6 +35,7 @@ int rings_play_init(struct dispatch_rig *rig, struct rings *rings)
 void rings_play_deinit(struct rings *rings)
 {
 	rings_end(rings);
+	close(keeper);
 }
 
 bool rings_play_serve(struct dispatch_rig *rig)
@@ -77,11 +88,14 @@ uint32_t rings_play_state(const struct rings *rings, uint32_t entry)
 	return atomic_load(relay_ring_state(&rings->map, entry));
 }
 
-uint64_t rings_play_kicks(const struct rings *rings, uint32_t queue)
+unsigned rings_play_kicks(void)
 {
-	uint64_t count;
+	unsigned count = 0;
+	char byte;
 
-	return read(rings->kicks[queue], &count, sizeof(count)) == sizeof(count) ? count : 0;
+	while (recv(keeper, &byte, 1, MSG_DONTWAIT) == 1)
+		count++;
+	return count;
 }
 
 int rings_play_error(const struct rings *rings, uint32_t entry)

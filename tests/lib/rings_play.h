@@ -23,8 +23,8 @@ void rings_play_lookup(const struct rings *rings, uint32_t entry, uint64_t uniqu
 void rings_play_take(struct dispatch_rig *rig, uint32_t entry, uint32_t slot, uint32_t state);
 
 uint32_t rings_play_state(const struct rings *rings, uint32_t entry);
-/* The kicks of a queue since the last call. */
-uint64_t rings_play_kicks(const struct rings *rings, uint32_t queue);
+/* relayd's kicks since the last call. */
+unsigned rings_play_kicks(void);
 /* The error of the reply in an entry. */
 int rings_play_error(const struct rings *rings, uint32_t entry);
 
