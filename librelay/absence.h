@@ -139,6 +139,9 @@ static inline bool relay_absence_concerns(const struct relay_op *op)
  */
 int relay_absence_notify(struct absence *absence, const void *packet, uint32_t size);
 
+/* The node's attributes, and its names if it is a directory, are others now.  As relay_absence_notify(). */
+int relay_absence_changed(struct absence *absence, uint64_t nodeid);
+
 /* Other incarnations answer from here on: what an earlier one was in the midst of telling is not believed. */
 void relay_absence_incarnation(struct absence *absence);
 

@@ -38,7 +38,7 @@ static const struct row {
 	[FUSE_NOTIFY_RESEND] = {.effect = EFFECT_NONE},
 };
 
-static int node_changed(struct absence *absence, uint64_t nodeid)
+int relay_absence_changed(struct absence *absence, uint64_t nodeid)
 {
 	int err;
 
@@ -80,7 +80,7 @@ int relay_absence_notify(struct absence *absence, const void *packet, uint32_t s
 		return 0;
 	memcpy(&nodeid, payload + row->node_at, sizeof(nodeid));
 	if (row->effect == EFFECT_NODE)
-		return node_changed(absence, nodeid);
+		return relay_absence_changed(absence, nodeid);
 	memcpy(&length, payload + row->length_at, sizeof(length));
 	return name_changed(absence, nodeid, (const char *)payload + row->size, length, left - row->size);
 }

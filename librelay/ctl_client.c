@@ -322,6 +322,7 @@ int relay_internal_ctl_mount(const char *path, const struct relay_ctl_mount_args
 	mount->request_timeout_ms = htole32(args->request_timeout_ms);
 	mount->fail_after_ms = htole32(args->fail_after_ms);
 	mount->via_wanted = htole32(args->via);
+	mount->cache = relay_internal_cache_options_pack(&args->cache);
 	relay_internal_ctl_put(&client->frame, &mount->name, args->name);
 	relay_internal_ctl_put(&client->frame, &mount->mountpoint, args->mountpoint);
 	relay_internal_ctl_put(&client->frame, &mount->options, args->options);

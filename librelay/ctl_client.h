@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "cache_options.h"
 #include "ctl_frame.h"
 
 /* What a relayd without --socket and $RELAYD_SOCKET serves when root runs it. */
@@ -92,6 +93,7 @@ struct relay_ctl_mount_args {
 	bool socket_lane;
 	bool uring_lane;
 	bool no_resend;
+	struct relay_cache_options cache;
 	enum relay_ctl_via_wanted via; /* how the backend comes by its channel */
 };
 

@@ -9,6 +9,7 @@
  *   RINGS (fd), KICKs (fd)  ->		in the lane `uring`
  *   KEPT (fd), any number   ->
  *   BACKED, any number      ->
+ *   ABSENCES (maps' fds)    ->     if WELCOME says so
  *                                  rolls the state back, calls init()
  *                           <-     the answer to INIT
  *
@@ -112,12 +113,18 @@ static int receive_init(struct relay_session *session)
 	return 0;
 }
 
+/* What comes after a WELCOME. */
+struct follows {
+	bool rings;
+	uint32_t kept, backed;
+	bool absences;
+};
+
 /*
  * Takes what a WELCOME says and brings; packet->second becomes the session's if it is the
  * device.
  */
-static int welcome_take(struct relay_session *session, struct packet *packet, uint32_t *kept, uint32_t *backed,
-			bool *rings)
+static int welcome_take(struct relay_session *session, struct packet *packet, struct follows *follows)
 {
 	const struct relay_welcome *welcome = packet_body(packet, RELAY_WELCOME, sizeof(*welcome));
 	int err;
@@ -125,8 +132,8 @@ static int welcome_take(struct relay_session *session, struct packet *packet, ui
 	if (!welcome || welcome->version != RELAY_WIRE_VERSION || packet->fd < 0 ||
 	    !(welcome->flags & RELAY_WELCOME_DIRECT) != (packet->second < 0))
 		return -EPROTO;
-	*rings = welcome->flags & RELAY_WELCOME_RINGS;
-	if (*rings && !(welcome->flags & RELAY_WELCOME_DIRECT && session->rings_able))
+	follows->rings = welcome->flags & RELAY_WELCOME_RINGS;
+	if (follows->rings && !(welcome->flags & RELAY_WELCOME_DIRECT && session->rings_able))
 		return -EPROTO;
 	err = relay_journal_map(&session->journal, packet->fd);
 	if (err)
@@ -137,8 +144,9 @@ static int welcome_take(struct relay_session *session, struct packet *packet, ui
 	session->shared_store = welcome->flags & RELAY_WELCOME_SHARED_STORE;
 	if (welcome->flags & RELAY_WELCOME_PASSTHROUGH)
 		session->init.flags2 |= (uint32_t)(FUSE_PASSTHROUGH >> 32);
-	*kept = welcome->kept;
-	*backed = welcome->backed;
+	follows->kept = welcome->kept;
+	follows->backed = welcome->backed;
+	follows->absences = welcome->flags & RELAY_WELCOME_ABSENCES;
 	if (welcome->flags & RELAY_WELCOME_DIRECT) {
 		err = relay_internal_direct_init(session, packet->second);
 		packet->second = -1;
@@ -185,17 +193,16 @@ static int receive_rings(struct relay_session *session)
 	return err;
 }
 
-static int receive_welcome(struct relay_session *session, uint32_t *kept, uint32_t *backed)
+static int receive_welcome(struct relay_session *session, struct follows *follows)
 {
 	struct packet packet;
-	bool rings = false;
 	int err;
 
 	err = packet_receive(session, &packet);
 	if (!err)
-		err = welcome_take(session, &packet, kept, backed, &rings);
+		err = welcome_take(session, &packet, follows);
 	packet_close(&packet);
-	return !err && rings ? receive_rings(session) : err;
+	return err;
 }
 
 static int receive_kept(struct relay_session *session)
@@ -234,13 +241,31 @@ static int receive_backed(struct relay_session *session)
 	return relay_internal_backed_add(session, backed->id);
 }
 
+/* Returns 0, 1 at the channel's end, or a negative errno. */
+static int receive_absences(struct relay_session *session)
+{
+	struct {
+		struct fuse_in_header header;
+		struct relay_absences absences;
+	} packet;
+	int fds[KNOWN_MAPS];
+	unsigned nfds = KNOWN_MAPS;
+	ssize_t n = relay_internal_channel_receive(session, &packet, sizeof(packet), fds, &nfds);
+
+	if (n == (ssize_t)sizeof(packet) && packet.header.opcode == RELAY_ABSENCES && nfds == KNOWN_MAPS)
+		return relay_internal_absences_take(session, &packet.absences, fds);
+	for (unsigned i = 0; i < nfds; i++)
+		close(fds[i]);
+	return n == 0 ? 1 : n < 0 && n != -EMSGSIZE ? (int)n : nfds < KNOWN_MAPS ? -EMFILE : -EPROTO;
+}
+
 int relay_internal_handshake(struct relay_session *session)
 {
 	const struct relay_hello hello = {
 		.version = RELAY_WIRE_VERSION,
 		.flags = session->rings_able ? RELAY_HELLO_RINGS : 0,
 	};
-	uint32_t kept, backed;
+	struct follows follows = {0};
 	int err;
 
 	err = receive_init(session);
@@ -249,15 +274,15 @@ int relay_internal_handshake(struct relay_session *session)
 	err = relay_internal_channel_notify(session, RELAY_NOTIFY_HELLO, &hello, sizeof(hello), NULL, 0, NULL, 0);
 	if (err)
 		return err == -EPIPE || err == -ECONNRESET ? 1 : err;
-	err = receive_welcome(session, &kept, &backed);
-	while (!err && kept > 0) {
+	err = receive_welcome(session, &follows);
+	if (!err && follows.rings)
+		err = receive_rings(session);
+	for (uint32_t i = 0; !err && i < follows.kept; i++)
 		err = receive_kept(session);
-		kept--;
-	}
-	while (!err && backed > 0) {
+	for (uint32_t i = 0; !err && i < follows.backed; i++)
 		err = receive_backed(session);
-		backed--;
-	}
+	if (!err && follows.absences)
+		err = receive_absences(session);
 	if (err)
 		return err;
 	session->interrupted =
@@ -301,6 +326,9 @@ int relay_internal_negotiate(struct relay_session *session, struct fuse_init_out
 	out->map_alignment = 0;
 	memset(out->unused, 0, sizeof(out->unused));
 	out->RELAY_STACK_DEPTH = depth;
+	err = relay_internal_absences_begin(session, flags);
+	if (err)
+		return err;
 	if (session->passthrough) {
 		err = relay_internal_backing_table_new(session);
 		if (err)

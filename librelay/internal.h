@@ -32,6 +32,8 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "absence.h"
+#include "cache_maps.h"
 #include "relay/opcodes.h"
 #include "relay/relay.h"
 #include "relay/rings.h"
@@ -63,6 +65,7 @@ struct relay_req {
 	uint64_t reply_unique; /* the reply's */
 	uint64_t arrived_ns;   /* of a claimed one */
 	struct relay_args args;
+	struct absence_window window; /* session->absence */
 	struct relay_slot *slot; /* NULL: the request takes no reply */
 	uint8_t *reply;		 /* the slot's buffer, reply_capacity bytes */
 	uint32_t reply_capacity;
@@ -201,6 +204,12 @@ struct relay_session {
 	struct relay_session_rings rings;
 	bool rings_able; /* handlers may run at the same time */
 	_Atomic bool *touched; /* by slot: the pages of its request buffer are mapped */
+
+	/* What does not exist (absences.c). */
+	struct cache_maps *maps; /* owned; NULL: the mount has none */
+	struct relay_absences absences;
+	bool absences_kept;	 /* the backend has asked for it */
+	struct absence *absence; /* NULL: nothing is known */
 
 	pthread_mutex_t state_lock;
 	uint8_t *state; /* NULL: the backend has none */
@@ -460,6 +469,19 @@ bool relay_internal_rings_interrupted(const struct relay_thread *thread, uint64_
 /* Answers the request of a claimed entry. */
 void relay_internal_rings_reply(struct relay_session *session, uint32_t entry, const char *opcode,
 				const struct fuse_out_header *out);
+
+/* ---- absences.c --------------------------------------------------------- */
+
+/* Takes the maps over in any case.  Returns 0 or -ENOMEM. */
+int relay_internal_absences_take(struct relay_session *session, const struct relay_absences *absences, const int *fds);
+/* The backend's init() is done, with these flags agreed.  Returns 0 or -ENOMEM. */
+int relay_internal_absences_begin(struct relay_session *session, uint64_t flags);
+void relay_internal_absences_end(struct relay_session *session);
+
+/* Before the handler.  Returns 0, or a negative errno: it must not be called. */
+int relay_internal_absence_begin(struct relay_req *req);
+/* The reply (payload behind its header) is stored, and nobody has it yet. */
+void relay_internal_absence_end(struct relay_req *req, const struct fuse_out_header *out);
 
 /* ---- serve_forget.c ---------------------------------------------------- */
 

@@ -5,14 +5,19 @@ librelay_sources = \
 	librelay/absence.c \
 	librelay/absence.h \
 	librelay/absence_list.c \
+	librelay/absence_maps.c \
+	librelay/absence_maps.h \
 	librelay/absence_nodes.c \
 	librelay/absence_notify.c \
 	librelay/absence_parts.h \
+	librelay/absences.c \
 	librelay/attach.h \
 	librelay/backing.c \
 	librelay/backing_table.c \
 	librelay/cache_maps.c \
 	librelay/cache_maps.h \
+	librelay/cache_options.c \
+	librelay/cache_options.h \
 	librelay/channel.c \
 	librelay/counts.c \
 	librelay/counts.h \

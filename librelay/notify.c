@@ -14,7 +14,10 @@
 int relay_notify_inval_inode(struct relay_session *session, uint64_t nodeid, int64_t offset, int64_t length)
 {
 	const struct fuse_notify_inval_inode_out out = {.ino = nodeid, .off = offset, .len = length};
+	int err = session->absence ? relay_absence_changed(session->absence, nodeid) : 0;
 
+	if (err)
+		return err;
 	return relay_internal_channel_notify(session, FUSE_NOTIFY_INVAL_INODE, &out, sizeof(out), NULL, 0, NULL, 0);
 }
 
@@ -34,8 +37,13 @@ int relay_notify_inval_entry(struct relay_session *session, uint64_t parent, con
 		.flags = flags,
 	};
 
+	int err;
+
 	if (out.namelen == 0)
 		return *name ? -ENAMETOOLONG : -EINVAL;
+	err = relay_known_stale(session, parent, name);
+	if (err)
+		return err;
 	return relay_internal_channel_notify(session, FUSE_NOTIFY_INVAL_ENTRY, &out, sizeof(out), name, out.namelen + 1,
 					     NULL, 0);
 }
@@ -48,8 +56,13 @@ int relay_notify_delete(struct relay_session *session, uint64_t parent, uint64_t
 		.namelen = name_length(name),
 	};
 
+	int err;
+
 	if (out.namelen == 0)
 		return *name ? -ENAMETOOLONG : -EINVAL;
+	err = relay_known_stale(session, parent, name);
+	if (err)
+		return err;
 	return relay_internal_channel_notify(session, FUSE_NOTIFY_DELETE, &out, sizeof(out), name, out.namelen + 1,
 					     NULL, 0);
 }

@@ -36,6 +36,8 @@ static void reply_send(struct relay_session *session, const void *reply, size_t 
 /* The channel has ended: the request is the next incarnation's. */
 static void reply_drop(struct relay_req *req)
 {
+	if (req->session->absence)
+		relay_absence_close(req->session->absence, &req->window);
 	relay_state_abort(req);
 	req->parted = true;
 	relay_internal_req_end(req);
@@ -74,6 +76,8 @@ static void reply_finish(struct relay_req *req, int error, size_t payload)
 	atomic_store_explicit(&slot->state, RELAY_SLOT_APPLIED, memory_order_release);
 	relay_internal_state_commit(req);
 	RELAY_CRASH_POINT(req->op->name, "stored");
+	if (req->session->absence && relay_absence_concerns(req->op))
+		relay_internal_absence_end(req, out);
 	if (req->claimed) {
 		relay_internal_direct_reply(req, out, size);
 	} else {

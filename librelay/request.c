@@ -116,6 +116,7 @@ struct relay_req *relay_req_detach(struct relay_req *req)
 
 	req->answered = true;
 	req->parted = true;
+	req->window = (struct absence_window){0};
 	return copy;
 }
 

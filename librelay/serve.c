@@ -287,6 +287,7 @@ int relay_serve(int fd, const struct relay_ops *ops, unsigned threads, void *use
 	relay_internal_kept_close(session);
 	relay_internal_backed_free(session);
 	relay_internal_backing_table_free(session);
+	relay_internal_absences_end(session);
 	relay_internal_state_unmap(session);
 	relay_journal_unmap(&session->journal);
 	pthread_cond_destroy(&session->changed);

@@ -198,6 +198,11 @@ void relay_internal_serve_request(struct relay_thread *thread, bool cut)
 		return;
 	}
 	RELAY_CRASH_POINT(req->op->name, "received");
+	if (req->session->absence && relay_absence_concerns(req->op) && relay_internal_absence_begin(req)) {
+		/* It may be answered as absent though it is made: so it is not made. */
+		relay_reply_error(req, EIO);
+		return;
+	}
 	if (req->redo)
 		RELAY_CRASH_POINT(req->op->name, "prerecorded");
 	else if (req->op->redo == RELAY_REDO_REPEAT)

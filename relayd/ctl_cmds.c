@@ -4,6 +4,7 @@
  * that fits its row, and for a command about one mount the mount, with the right
  * to it checked.
  */
+#include "cache.h"
 #include "ctl_cmds.h"
 
 #include <endian.h>
@@ -67,6 +68,7 @@ void ctl_reply_status(struct ctl_conn *conn, const struct relay_ctl_head *head, 
 	relay_internal_ctl_put(frame, &out->lane, status.lane);
 	relay_internal_ctl_put(frame, &out->problem, status.problem);
 	relay_internal_ctl_put(frame, &out->via, status.via);
+	relay_internal_ctl_put(frame, &out->known, status.known);
 	ctl_reply_send(conn);
 }
 
@@ -98,6 +100,17 @@ static int do_hello(struct ctl_request *request)
 	return 0;
 }
 
+bool ctl_cache_check(struct ctl_request *request, const struct mount_config *config)
+{
+	const char *why = relay_internal_cache_options_check(&config->known, config->shared_store);
+
+	if (!why)
+		return true;
+	snprintf(request->reason, sizeof(request->reason), "%s", why);
+	request->exit_status = EXIT_USAGE;
+	return false;
+}
+
 static int do_mount(struct ctl_request *request)
 {
 	const struct relay_ctl_mount *body = request->body;
@@ -119,6 +132,7 @@ static int do_mount(struct ctl_request *request)
 		.request_timeout_ms = le32toh(body->request_timeout_ms),
 		.fail_after_ms = le32toh(body->fail_after_ms),
 		.via = (enum way_wanted)le32toh(body->via_wanted),
+		.known = relay_internal_cache_options_unpack(&body->cache),
 	};
 	struct mount *mount;
 	int err;
@@ -133,6 +147,8 @@ static int do_mount(struct ctl_request *request)
 		request->exit_status = EXIT_USAGE;
 		return -EINVAL;
 	}
+	if (!ctl_cache_check(request, &config))
+		return -EINVAL;
 	/* What it waits in is had before there is anything to wait for. */
 	if (conn->pending >= CTL_PENDING_PER_CONN)
 		return -ENOBUFS;
@@ -174,6 +190,22 @@ static void fill_row(struct relay_ctl_stats_row *row, uint32_t opcode, const str
 	row->max_us = htole64(stats_percentile(counted, 100));
 }
 
+static void fill_known(struct relay_ctl_stats *out, const struct mount *mount)
+{
+	struct cache_counts counts;
+
+	mount_known(mount, &counts);
+	out->known_absent = htole64(counts.hits[KNOWN_COUNT_ABSENT]);
+	out->known_complete = htole64(counts.hits[KNOWN_COUNT_COMPLETE]);
+	out->known_xattr = htole64(counts.hits[KNOWN_COUNT_XATTR]);
+	out->known_stale = htole64(counts.hits[KNOWN_COUNT_STALE]);
+	out->known_passed = htole64(counts.hits[KNOWN_COUNT_FINAL]);
+	out->known_directories = htole64(counts.directories);
+	out->known_names_present = htole64(counts.present);
+	out->known_names_absent = htole64(counts.absent);
+	out->known_xattrs = htole64(counts.xattrs);
+}
+
 static int do_stats(struct ctl_request *request)
 {
 	const struct stats *stats = mount_stats(request->mount);
@@ -194,6 +226,7 @@ static int do_stats(struct ctl_request *request)
 	out->last_pause_us = htole64(stats->last_pause_us);
 	out->answered = htole64(stats->answered);
 	out->failed = htole64(stats->failed);
+	fill_known(out, request->mount);
 	out->row_size = htole32(sizeof(*row));
 	out->rows_offset = htole32(frame->size);
 	for (opcode = 0; opcode < RELAY_OPCODE_MAX; opcode++) {

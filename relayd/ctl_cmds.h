@@ -9,6 +9,8 @@
 
 #include "ctl_conn.h"
 
+struct mount_config;
+
 /* Who may give a command. */
 enum ctl_rule {
 	CTL_RULE_ANYONE, /* the handler looks further where it must */
@@ -44,5 +46,8 @@ int ctl_command_run(struct ctl_request *request, const char **why);
 /* Answers with the state of a mount: a whole answer, or one of several with RELAY_CTL_MORE. */
 void ctl_reply_status(struct ctl_conn *conn, const struct relay_ctl_head *head, uint32_t flags,
 		      const struct mount *mount);
+
+/* MOUNT and RUN: whether what may be known goes together.  If not, the request has the reason. */
+bool ctl_cache_check(struct ctl_request *request, const struct mount_config *config);
 
 #endif

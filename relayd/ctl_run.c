@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ctl_cmds.h"
 #include "ctl_conn.h"
 #include "ctl_pending.h"
 #include "daemon.h"
@@ -142,8 +143,11 @@ static int run(struct ctl_request *request, const struct run_strings *strings, c
 		.lives = le32toh(body->lives),
 		.request_timeout_ms = le32toh(body->request_timeout_ms),
 		.fail_after_ms = le32toh(body->fail_after_ms),
+		.known = relay_internal_cache_options_unpack(&body->cache),
 	};
 
+	if (!ctl_cache_check(request, &config))
+		return -EINVAL;
 	snprintf(name, sizeof(name), "run-%d", (int)conn->pid);
 	err = daemon_mount_add(conn->ctl->daemon, &config, &mount, request->reason, sizeof(request->reason));
 	if (err) {

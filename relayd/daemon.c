@@ -1,6 +1,7 @@
 /*
  * The daemon wires the rest together: loop, control socket, mounts, signals.
  */
+#include "cache_bpf.h"
 #include "daemon.h"
 
 #include <errno.h>
@@ -24,6 +25,7 @@ struct entry {
 struct daemon {
 	struct loop *loop;
 	struct ctl *ctl;
+	struct cache_bpf *bpf;
 	struct entry *first;
 	const struct daemon_config *config;
 	bool told;	/* on_ready was called */
@@ -90,6 +92,8 @@ enum relayd_exit daemon_exit_status(int err)
 		return EXIT_NO_MEMORY;
 	case -EINVAL:
 		return EXIT_USAGE;
+	case -EOPNOTSUPP:
+		return EXIT_NO_BPF;
 	default:
 		return EXIT_MOUNTPOINT;
 	}
@@ -160,6 +164,7 @@ int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, s
 		return -EBUSY;
 	}
 	whole.socket = daemon->config->socket;
+	whole.bpf = daemon->bpf;
 	if ((config->mountpoint && mount_named(daemon, config->mountpoint, false)) ||
 	    mount_named(daemon, name, false)) {
 		snprintf(why, why_size, "%s: a mount of that name or place is there already", name);
@@ -243,6 +248,8 @@ static int daemon_build(struct daemon *daemon)
 	signal(SIGCHLD, SIG_DFL);
 	sigaction(DISPATCH_SIGNAL, &nothing, NULL);
 	limits_raise();
+	/* Loads nothing.  Without memory no mount is served by it. */
+	daemon->bpf = cache_bpf_new();
 	err = loop_new(&daemon->loop);
 	if (err)
 		return err;
@@ -297,6 +304,7 @@ int daemon_run(const struct daemon_config *config)
 	}
 	if (daemon.ctl)
 		ctl_free(daemon.ctl);
+	cache_bpf_free(daemon.bpf);
 	children_stop();
 	loop_signal_stop(&daemon.terminate);
 	loop_signal_stop(&daemon.interrupt);

@@ -24,6 +24,7 @@ enum relayd_exit {
 	EXIT_BACKEND_ENDED = 7, /* it ended before the mount answered */
 	EXIT_NO_MEMORY = 8,	/* the journal cannot be had */
 	EXIT_SOCKET = 9,	/* the control socket cannot be had */
+	EXIT_NO_BPF = 10,	/* --bpf=on, and the kernel does not take the programs */
 };
 
 struct daemon_config {

@@ -56,6 +56,8 @@ void dispatch_free(struct dispatch *dispatch, uint32_t slot)
 
 	dispatch_namegate_leave(dispatch, r);
 	translate_note_end(&dispatch->translate, &r->note);
+	if (r->known.begun)
+		cache_request_close(cache_absence(dispatch->cache), &r->known);
 	/* Before the slot can be another request's. */
 	if (r->doubt) {
 		r->doubt = false;
@@ -144,6 +146,9 @@ static void translated_write(struct dispatch *dispatch, uint32_t slot, struct fu
 
 	if (failed)
 		*out = (struct fuse_out_header){.len = sizeof(*out), .error = failed};
+	/* Before the kernel lets go of the directory, and who waits for that changes it. */
+	if (r->known.begun)
+		cache_request_end(cache_absence(dispatch->cache), &r->known, request, r->size, out, payload);
 	refused = kernel_write(dispatch, r, out, payload);
 	if (!failed && refused)
 		translate_refused(&dispatch->translate, request, out, payload);

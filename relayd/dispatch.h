@@ -37,6 +37,7 @@
 #include <sys/types.h>
 
 #include "backing.h"
+#include "cache.h"
 #include "dispatch_direct.h"
 #include "journal.h"
 #include "keep.h"
@@ -92,6 +93,7 @@ struct inflight {
 	uint64_t before; /* redo_before()'s */
 	struct translate_note note;
 	_Atomic bool interrupted;
+	struct cache_note known;
 };
 
 /* What the two threads tell the main thread; bits of dispatch.events. */
@@ -102,6 +104,7 @@ enum dispatch_event {
 	DISPATCH_ANSWERED = 1 << 3,    /* the backend's INIT reply is in init_reply */
 	DISPATCH_DRAINED = 1 << 4,     /* the channel has ended and nothing is left in it */
 	DISPATCH_PROGRESS = 1 << 5,    /* a request was answered (while `watched`) */
+	DISPATCH_DISTRUST = 1 << 6,    /* what is known may be untrue: cache_distrust() */
 };
 
 /* Wakes the reader at the end; has a handler that does nothing (daemon.c). */
@@ -152,6 +155,7 @@ struct dispatch {
 	pthread_cond_t freed;
 	_Atomic bool starving;
 
+	struct cache *cache; /* the mount's; NULL: it has none */
 	bool shared_store; /* told to backends: others write to the store too */
 
 	struct loop_wake *wake; /* the mount's: has it look at events */

@@ -173,6 +173,11 @@ static void notify_reply_pass(struct dispatch *dispatch, uint32_t slot, uint32_t
 /* The tables know at once, whether a backend is there or not; it is told what it has to know. */
 static void forget_take(struct dispatch *dispatch, uint32_t slot, uint32_t size)
 {
+	struct absence *absence = cache_absence(dispatch->cache);
+	struct cache_note note = {0};
+
+	if (absence)
+		cache_request_begin(absence, &note, journal_request(dispatch->journal, slot), size, false);
 	translate_forget(&dispatch->translate, journal_request(dispatch->journal, slot), size);
 	dispatch_free(dispatch, slot);
 	atomic_store(&dispatch->forgetting, true);

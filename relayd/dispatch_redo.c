@@ -123,10 +123,26 @@ static void slot_channel_end(struct dispatch *dispatch, uint32_t slot, bool own_
 	atomic_store(&r->state, INFLIGHT_WAITING);
 }
 
+/*
+ * What is known stays so while nobody answers: whatever the dead incarnation was in the midst of
+ * had been taken back before.  One that acknowledges what it does later may have lost some of it.
+ */
+static void known_incarnation(struct dispatch *dispatch)
+{
+	struct absence *absence = cache_absence(dispatch->cache);
+
+	if (!absence)
+		return;
+	relay_absence_incarnation(absence);
+	if (dispatch->translate.write_behind && relay_absence_clear(absence) < 0)
+		dispatch_event(dispatch, DISPATCH_DISTRUST);
+}
+
 void dispatch_channel_end(struct dispatch *dispatch, bool own_fault)
 {
 	/* From here on no repair thread has a slot, or asks on the channel. */
 	repair_shut(&dispatch->repair);
+	known_incarnation(dispatch);
 	/* Once the lock was had with the gate shut, the reader is past its last send. */
 	pthread_mutex_lock(&dispatch->lock);
 	dispatch->channel = -1;
@@ -323,6 +339,8 @@ int dispatch_redo(struct dispatch *dispatch, unsigned lives, bool single)
 	int result;
 
 	atomic_store(&dispatch->translated, !dispatch->session->native);
+	if (dispatch->cache)
+		cache_agree(dispatch->cache, dispatch->session->answer.flags, !dispatch->session->native);
 	dispatch_lane_decide(dispatch);
 	if (!dispatch->session->native)
 		repair_open(&dispatch->repair, dispatch->incarnation);

@@ -72,11 +72,28 @@ static bool rings_decide(struct dispatch *dispatch, const struct relay_hello *he
 	return true;
 }
 
+/* What it may write down of what does not exist. */
+static int absences_send(struct dispatch *dispatch, const struct cache_maps *maps)
+{
+	struct {
+		struct fuse_in_header header;
+		struct relay_absences absences;
+	} packet = {
+		.header = {.len = sizeof(packet), .opcode = RELAY_ABSENCES},
+		.absences = cache_absences(dispatch->cache),
+	};
+	struct iovec iov = {.iov_base = &packet, .iov_len = sizeof(packet)};
+	ssize_t n = relay_internal_send_fds(dispatch->channel, &iov, 1, maps->fd, KNOWN_MAPS);
+
+	return n < 0 ? (int)n : 0;
+}
+
 /* Answers HELLO with the journal and what earlier incarnations have left. */
 static void hello_take(struct dispatch *dispatch, const struct packet *packet)
 {
 	const struct fuse_out_header *header = packet->bytes;
 	const struct relay_hello *hello = (const void *)(header + 1);
+	const struct cache_maps *maps = dispatch->cache ? cache_maps(dispatch->cache) : NULL;
 	struct {
 		struct fuse_in_header header;
 		struct relay_welcome welcome;
@@ -87,7 +104,8 @@ static void hello_take(struct dispatch *dispatch, const struct packet *packet)
 			    .kept = dispatch->keep.count,
 			    .flags = (dispatch->shared_store ? RELAY_WELCOME_SHARED_STORE : 0) |
 				     (dispatch->direct.wanted ? RELAY_WELCOME_DIRECT : 0) |
-				     (session_passthrough_offered(dispatch->session) ? RELAY_WELCOME_PASSTHROUGH : 0),
+				     (session_passthrough_offered(dispatch->session) ? RELAY_WELCOME_PASSTHROUGH : 0) |
+				     (maps ? RELAY_WELCOME_ABSENCES : 0),
 			    .backed = dispatch->backing.count,
 			    .journal_size = dispatch->journal->map.size},
 	};
@@ -130,6 +148,8 @@ static void hello_take(struct dispatch *dispatch, const struct packet *packet)
 		err = keep_each(&dispatch->keep, kept_send, dispatch);
 	if (err >= 0)
 		err = dispatch_backing_tell(dispatch);
+	if (err >= 0 && maps)
+		err = absences_send(dispatch, maps);
 	if (err >= 0)
 		return;
 	/* It would wait for the rest: with the channel ended it is replaced instead. */
@@ -211,6 +231,9 @@ static void notification_take(struct dispatch *dispatch, const struct packet *pa
 		err = translate_notification(&dispatch->translate, packet->bytes, packet->size);
 	if (err == -ENOENT)
 		return; /* of what the kernel does not know it needs no news */
+	if (!err && cache_absence(dispatch->cache) &&
+	    relay_absence_notify(cache_absence(dispatch->cache), packet->bytes, packet->size) < 0)
+		dispatch_event(dispatch, DISPATCH_DISTRUST);
 	if (!err)
 		err = notify_put(&dispatch->notify, packet->bytes, packet->size);
 	if (err == -EPROTO)

@@ -171,11 +171,34 @@ static int send_translated(struct dispatch *dispatch, uint32_t slot, int flags)
 	return result == DISPATCH_BEHIND ? repair_put(&dispatch->repair, slot) : result;
 }
 
+/*
+ * What the request will make untrue is not answered any more when the backend gets it.  Returns false
+ * if that could not be brought about: it is answered EIO, and not applied.
+ */
+static bool known_begin(struct dispatch *dispatch, uint32_t slot)
+{
+	struct inflight *r = &dispatch->inflight[slot];
+	int err = cache_request_begin(cache_absence(dispatch->cache), &r->known,
+				      journal_request(dispatch->journal, slot), r->size, r->delivered);
+
+	if (!err)
+		return true;
+	log_error("%s: %s, unique %llu: what is known to be absent cannot be taken back: %s", dispatch->name,
+		  dispatch_opcode_name(r->opcode), (unsigned long long)r->unique, strerror(-err));
+	dispatch_event(dispatch, DISPATCH_DISTRUST);
+	dispatch_answer(dispatch, slot, EIO);
+	return false;
+}
+
 int dispatch_send(struct dispatch *dispatch, uint32_t slot, int flags)
 {
 	struct inflight *r = &dispatch->inflight[slot];
 	bool translated = atomic_load_explicit(&dispatch->translated, memory_order_relaxed);
-	int err = translated ? send_translated(dispatch, slot, flags) : send_native(dispatch, slot, flags);
+	int err;
+
+	if (cache_absence(dispatch->cache) && !known_begin(dispatch, slot))
+		return 0;
+	err = translated ? send_translated(dispatch, slot, flags) : send_native(dispatch, slot, flags);
 
 	if (!err || unsendable(dispatch, slot, err))
 		return 0;

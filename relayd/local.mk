@@ -15,6 +15,8 @@ relayd_librelayd_a_SOURCES = \
 	relayd/backoff.h \
 	relayd/backing.c \
 	relayd/backing.h \
+	relayd/cache.c \
+	relayd/cache.h \
 	relayd/cache_bpf.h \
 	relayd/children.c \
 	relayd/children.h \

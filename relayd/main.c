@@ -36,6 +36,7 @@ static const char usage[] =
 	"              [-o OPTION,...] [--name NAME] [--shared-store] [--write-behind]\n"
 	"              [--lives N] [--request-timeout SECONDS] [--down-policy POLICY]\n"
 	"              [--lane LANE] [--resend auto|off]\n"
+	"              [--trust TRUST] [--negative-timeout SECONDS] [--bpf auto|on|off]\n"
 	"\n"
 	"Keeps a FUSE filesystem mounted while its process comes and goes.\n"
 	"\n"
@@ -60,6 +61,13 @@ static const char usage[] =
 	"                         uring: the same, by FUSE over io_uring, if that is enabled;\n"
 	"                         socket: all requests go through relayd (direct)\n"
 	"      --resend auto|off  off: never have the kernel send a request again (auto)\n"
+	"      --trust TRUST      what the kernel may answer by itself: negative, what the\n"
+	"                         filesystem says does not exist, for as long as it says;\n"
+	"                         complete, until that is changed here: nobody else writes to\n"
+	"                         the store; gate: or the filesystem notifies of it (none)\n"
+	"      --negative-timeout SECONDS\n"
+	"                         for how long, where the filesystem does not say (0)\n"
+	"      --bpf auto|on|off  on: no mount without an eBPF program that does it (auto)\n"
 	"  -f, --foreground       stay in the foreground, and log to standard error\n"
 	"      --log-level LEVEL  error, warning, info or debug (info)\n"
 	"      --socket PATH      the control socket ($RELAYD_SOCKET)\n"
@@ -78,6 +86,9 @@ enum {
 	OPT_DOWN_POLICY,
 	OPT_LANE,
 	OPT_RESEND,
+	OPT_TRUST,
+	OPT_NEGATIVE_TIMEOUT,
+	OPT_BPF,
 	OPT_LOG_LEVEL,
 	OPT_SOCKET,
 };
@@ -95,6 +106,9 @@ static const struct option long_options[] = {
 	{"down-policy", required_argument, NULL, OPT_DOWN_POLICY},
 	{"lane", required_argument, NULL, OPT_LANE},
 	{"resend", required_argument, NULL, OPT_RESEND},
+	{"trust", required_argument, NULL, OPT_TRUST},
+	{"negative-timeout", required_argument, NULL, OPT_NEGATIVE_TIMEOUT},
+	{"bpf", required_argument, NULL, OPT_BPF},
 	{"foreground", no_argument, NULL, 'f'},
 	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
 	{"socket", required_argument, NULL, OPT_SOCKET},
@@ -107,6 +121,12 @@ static void usage_error(const char *what)
 {
 	fprintf(stderr, "relayd: %s\nTry 'relayd --help'.\n", what);
 	exit(EXIT_USAGE);
+}
+
+static void usage_check(const char *what)
+{
+	if (what)
+		usage_error(what);
 }
 
 static unsigned number_parse(const char *text)
@@ -182,6 +202,15 @@ static void option_take(struct options *options, int option)
 	case OPT_RESEND:
 		options->mount.no_resend = choice_parse(optarg, "auto", "off", "--resend takes auto or off");
 		break;
+	case OPT_TRUST:
+		usage_check(relay_internal_cache_trust_take(&options->mount.known, optarg));
+		break;
+	case OPT_NEGATIVE_TIMEOUT:
+		usage_check(relay_internal_cache_timeout_take(&options->mount.known, optarg));
+		break;
+	case OPT_BPF:
+		usage_check(relay_internal_cache_bpf_take(&options->mount.known, optarg));
+		break;
 	case OPT_LOG_LEVEL:
 		if (log_level_parse(optarg, &options->level) < 0)
 			usage_error("--log-level takes error, warning, info or debug");
@@ -215,10 +244,13 @@ static void options_parse(struct options *options, int argc, char **argv)
 	if (!options->mount.mountpoint &&
 	    (options->mount.backend || options->mount.options || options->mount.name || options->mount.shared_store ||
 	     options->mount.write_behind || options->mount.socket_lane || options->mount.uring_lane ||
-	     options->mount.no_resend ||
-	     options->mount.via || options->mount.request_timeout_ms || options->mount.fail_after_ms))
+	     options->mount.no_resend || options->mount.via || options->mount.request_timeout_ms ||
+	     options->mount.fail_after_ms || options->mount.known.trust || options->mount.known.negative_ms ||
+	     options->mount.known.bpf))
 		usage_error("--backend, --backend-via, --name, --shared-store, --write-behind, --request-timeout, "
-			    "--down-policy, --lane, --resend and -o go with --mount");
+			    "--down-policy, --lane, --resend, --trust, --negative-timeout, --bpf and -o go with "
+			    "--mount");
+	usage_check(relay_internal_cache_options_check(&options->mount.known, options->mount.shared_store));
 	if (options->mount.backend && way_check(options->mount.backend, options->mount.via, why, sizeof(why)) < 0)
 		usage_error(why);
 }
@@ -293,6 +325,7 @@ static int hand_over(const struct options *options, const char *socket, const st
 		.socket_lane = options->mount.socket_lane,
 		.uring_lane = options->mount.uring_lane,
 		.no_resend = options->mount.no_resend,
+		.cache = options->mount.known,
 	};
 	unsigned status = EXIT_OK;
 	char why[512] = "";

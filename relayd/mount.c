@@ -137,6 +137,8 @@ void mount_on_wake(struct loop_wake *wake)
 			session_unmount(&mount->session, SESSION_UNMOUNT_LAZY);
 		kernel_leave(mount);
 	}
+	if (events & DISPATCH_DISTRUST)
+		cache_distrust(&mount->cache);
 	supervisor_dispatched(&mount->supervisor, events);
 	if (mount->unmounting && atomic_load(&mount->unmounted))
 		unmount_finish(mount);
@@ -154,6 +156,7 @@ void mount_free(struct mount *mount)
 		dispatch_deinit(&mount->dispatch);
 	/* Its keeper has /dev/fuse open too. */
 	rings_end(&mount->rings);
+	cache_close(&mount->cache);
 	/* An unmount that waits for the backend's answers ends with this. */
 	session_device_close(&mount->session);
 	if (mount->unmounting)
@@ -251,6 +254,7 @@ void mount_status(const struct mount *mount, struct mount_status *out)
 		.incarnation = s->incarnation,
 		.backend_pid = s->backend.pid,
 		.via = s->backend.answered ? way_via_name(s->via) : "",
+		.known = mount->cache.text,
 		.inflight = dispatch_inflight(&mount->dispatch),
 		.uid = mount->uid,
 		.restarts = atomic_load_explicit(&mount->stats->restarts, memory_order_relaxed),
@@ -274,6 +278,11 @@ const struct stats *mount_stats(const struct mount *mount)
 void mount_count(const struct mount *mount, uint32_t opcode, struct relay_count *out)
 {
 	stats_sum(out, &mount->stats->opcodes[opcode], &mount->journal.map.journal->counts[opcode]);
+}
+
+void mount_known(const struct mount *mount, struct cache_counts *counts)
+{
+	cache_counts(&mount->cache, counts);
 }
 
 void mount_watch(struct mount *mount, struct mount_watcher *watcher)

@@ -12,9 +12,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "cache_options.h"
 #include "supervisor.h"
 #include "way.h"
 
+struct cache_bpf;
+struct cache_counts;
 struct loop;
 struct mount;
 struct relay_count;
@@ -43,6 +46,8 @@ struct mount_config {
 	unsigned lives;		/* incarnations that a request may kill; 0: 3 */
 	uint32_t fail_after_ms;	/* without a backend for so long, applications get errors; 0: they wait */
 	uint32_t request_timeout_ms; /* for how long a backend may hold a request; 0: for ever */
+	struct relay_cache_options known; /* what the kernel may answer by itself */
+	struct cache_bpf *bpf;	/* by these programs; daemon_mount_add() sets it */
 };
 
 /* A snapshot for the control socket. */
@@ -54,6 +59,7 @@ struct mount_status {
 	uint32_t incarnation;
 	pid_t backend_pid; /* 0: none */
 	const char *via;   /* which way it came in: way_via_name(); "" until it has answered */
+	const char *known; /* what the kernel answers by itself, or why nothing */
 	uint32_t inflight;
 	uid_t uid;
 	uint64_t restarts;
@@ -149,6 +155,9 @@ void mount_status(const struct mount *mount, struct mount_status *out);
 const struct stats *mount_stats(const struct mount *mount);
 /* An opcode's row: what relayd has answered, and what backends have answered by themselves. */
 void mount_count(const struct mount *mount, uint32_t opcode, struct relay_count *out);
+
+/* What the kernel has answered by itself, and the fill of its maps, for which they are read whole. */
+void mount_known(const struct mount *mount, struct cache_counts *counts);
 
 void mount_watch(struct mount *mount, struct mount_watcher *watcher);
 void mount_unwatch(struct mount *mount, struct mount_watcher *watcher);

@@ -129,6 +129,19 @@ static void rings_open(struct mount *mount)
 		log_warning("%s: the direct lane in place of uring: %s", mount->name, why);
 }
 
+/* What it was mounted with was good, so it is so again. */
+static int cache_begin(struct mount *mount, const char *options, char *why, size_t why_size)
+{
+	struct mountopts opts;
+	int err = mountopts_parse(&opts, options, mount->uid == 0, why, why_size);
+
+	if (err)
+		return err;
+	err = cache_open(&mount->cache, session_device(&mount->session), opts.kernel, why, why_size);
+	mountopts_deinit(&opts);
+	return err;
+}
+
 int mount_open(struct mount *mount, const char *asked, gid_t gid, char *why, size_t why_size)
 {
 	char *options = options_merge(mount, asked);
@@ -148,6 +161,8 @@ int mount_open(struct mount *mount, const char *asked, gid_t gid, char *why, siz
 		return -ENOMEM;
 	}
 	err = session_open(&mount->session, &session, why, why_size);
+	if (!err)
+		err = cache_begin(mount, options, why, why_size);
 	free(options);
 	if (err)
 		return err;
@@ -219,6 +234,8 @@ static int dispatch_build(struct mount *mount, const struct mount_config *config
 	if (err)
 		return err;
 	mount->dispatch.shared_store = config->shared_store;
+	cache_init(&mount->cache, mount->name, config->bpf, &config->known);
+	mount->dispatch.cache = &mount->cache;
 	mount->dispatch.direct.wanted = !config->socket_lane;
 	mount->dispatch.direct.no_resend = config->no_resend;
 	mount->dispatch.watch.limit_ns = (uint64_t)config->request_timeout_ms * 1000000u;
@@ -326,7 +343,8 @@ static int name_take(struct mount *mount, const char *name)
 		return mount->named_first ? 0 : -ENOMEM;
 	mount->named_first = mount->name;
 	mount->name = copy;
-	mount->supervisor.name = mount->dispatch.name = mount->dispatch.notify.name = mount->output.name = copy;
+	mount->supervisor.name = mount->dispatch.name = mount->dispatch.notify.name = copy;
+	mount->output.name = mount->cache.name = copy;
 	return 0;
 }
 

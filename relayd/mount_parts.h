@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "cache.h"
 #include "dispatch.h"
 #include "journal.h"
 #include "launch.h"
@@ -46,6 +47,7 @@ struct mount {
 	struct session session;
 	struct dispatch dispatch;
 	struct rings rings;
+	struct cache cache;
 	struct output output;
 	struct supervisor supervisor;
 	struct stats *stats;

@@ -31,6 +31,7 @@ struct ctl_mount {
 	char *lane;
 	char *via; /* "": no backend has come in */
 	char *problem;
+	char *known; /* what the kernel answers by itself */
 	enum supervisor_state state;
 	uint32_t incarnation;
 	uint32_t backend_pid; /* 0: none */
@@ -63,6 +64,9 @@ enum relayctl_exit stats_fetch(struct relay_ctl_client *client, const struct ctl
 /* A record of it, or NULL after the last; *row is where it is copied. */
 const struct relay_ctl_stats_row *stats_row(const struct relay_ctl_client *client, uint32_t index,
 					    struct relay_ctl_stats_row *row);
+
+/* Requests that were not sent, since the kernel has answered by itself. */
+uint64_t known_saved(const struct relay_ctl_stats *stats);
 
 /* ---- relayctl_table.c: for people --------------------------------------- */
 

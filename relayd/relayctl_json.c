@@ -77,6 +77,7 @@ static json_t *mount_json(const struct ctl_mount *mount)
 	member_add(&object, "redone", number_json(mount->redone));
 	member_add(&object, "longest_pause_ms", ms_json(mount->longest_pause_us));
 	member_add(&object, "problem", string_json(mount->problem));
+	member_add(&object, "known", string_json(mount->known));
 	return object;
 }
 
@@ -124,6 +125,23 @@ static json_t *row_json(const struct relay_ctl_stats_row *row)
 	return object;
 }
 
+static json_t *known_json(const struct relay_ctl_stats *stats)
+{
+	json_t *object = json_object();
+
+	member_add(&object, "saved", number_json(known_saved(stats)));
+	member_add(&object, "absent", number_json(le64toh(stats->known_absent)));
+	member_add(&object, "complete", number_json(le64toh(stats->known_complete)));
+	member_add(&object, "xattr", number_json(le64toh(stats->known_xattr)));
+	member_add(&object, "stale", number_json(le64toh(stats->known_stale)));
+	member_add(&object, "passed", number_json(le64toh(stats->known_passed)));
+	member_add(&object, "directories", number_json(le64toh(stats->known_directories)));
+	member_add(&object, "names_present", number_json(le64toh(stats->known_names_present)));
+	member_add(&object, "names_absent", number_json(le64toh(stats->known_names_absent)));
+	member_add(&object, "xattrs", number_json(le64toh(stats->known_xattrs)));
+	return object;
+}
+
 int json_stats(const struct relay_ctl_client *client, const struct relay_ctl_stats *stats)
 {
 	json_t *document = json_object();
@@ -151,6 +169,7 @@ int json_stats(const struct relay_ctl_client *client, const struct relay_ctl_sta
 	member_add(&document, "failed", number_json(le64toh(stats->failed)));
 	member_add(&document, "longest_pause_ms", ms_json(le64toh(stats->longest_pause_us)));
 	member_add(&document, "last_pause_ms", ms_json(le64toh(stats->last_pause_us)));
+	member_add(&document, "known", known_json(stats));
 	member_add(&document, "opcodes", opcodes);
 	return document_print(document);
 }

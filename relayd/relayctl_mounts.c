@@ -72,6 +72,7 @@ static int mounts_add(struct ctl_mounts *mounts, const struct relay_ctl_client *
 		.lane = strdup(relay_internal_ctl_string(client, &status->lane)),
 		.via = strdup(relay_internal_ctl_string(client, &status->via)),
 		.problem = strdup(relay_internal_ctl_string(client, &status->problem)),
+		.known = strdup(relay_internal_ctl_string(client, &status->known)),
 		.state = (enum supervisor_state)le32toh(status->state),
 		.incarnation = le32toh(status->incarnation),
 		.backend_pid = le32toh(status->backend_pid),
@@ -80,7 +81,9 @@ static int mounts_add(struct ctl_mounts *mounts, const struct relay_ctl_client *
 		.redone = le64toh(status->redone),
 		.longest_pause_us = le64toh(status->longest_pause_us),
 	};
-	return mount->name && mount->mountpoint && mount->lane && mount->via && mount->problem ? 0 : -ENOMEM;
+	return mount->name && mount->mountpoint && mount->lane && mount->via && mount->problem && mount->known
+		       ? 0
+		       : -ENOMEM;
 }
 
 enum relayctl_exit mounts_fetch(struct relay_ctl_client *client, struct ctl_mounts *mounts)
@@ -120,6 +123,7 @@ void mounts_deinit(struct ctl_mounts *mounts)
 		free(mounts->all[i].lane);
 		free(mounts->all[i].via);
 		free(mounts->all[i].problem);
+		free(mounts->all[i].known);
 	}
 	free(mounts->all);
 	*mounts = (struct ctl_mounts){0};
@@ -175,6 +179,11 @@ enum relayctl_exit stats_fetch(struct relay_ctl_client *client, const struct ctl
 		return result;
 	*stats = relay_internal_ctl_answer(client, sizeof(**stats));
 	return *stats ? RELAYCTL_OK : tell(mount->name, "relayd has sent a short answer", -EPROTO);
+}
+
+uint64_t known_saved(const struct relay_ctl_stats *stats)
+{
+	return le64toh(stats->known_absent) + le64toh(stats->known_complete) + le64toh(stats->known_xattr);
 }
 
 const struct relay_ctl_stats_row *stats_row(const struct relay_ctl_client *client, uint32_t index,

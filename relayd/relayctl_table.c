@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "relayctl.h"
 
@@ -117,6 +118,22 @@ static void pause_add(struct table *table, uint64_t us)
 	cell_add(table, "%" PRIu64 ".%03u ms", us / 1000, (unsigned)(us % 1000));
 }
 
+/* "off" alone is what nobody has asked to be otherwise. */
+static void known_tell(const struct ctl_mounts *mounts)
+{
+	for (size_t i = 0; i < mounts->count; i++) {
+		char *name, *known;
+
+		if (strcmp(mounts->all[i].known, "off") == 0)
+			continue;
+		name = text_escape(mounts->all[i].name, true);
+		known = text_escape(mounts->all[i].known, true);
+		printf("%s: the kernel answers by itself: %s\n", name ? name : "", known ? known : "");
+		free(name);
+		free(known);
+	}
+}
+
 void table_status(const struct ctl_mounts *mounts)
 {
 	static const char *const titles[] = {"NAME", "MOUNTPOINT", "STATE", "LANE",	     "VIA",	  ">LIFE",
@@ -154,6 +171,7 @@ void table_status(const struct ctl_mounts *mounts)
 		free(name);
 		free(problem);
 	}
+	known_tell(mounts);
 }
 
 /* Microseconds as people read them. */
@@ -187,6 +205,36 @@ static void counters_print(const struct relay_ctl_stats *stats)
 	table_print(&table);
 }
 
+/* Left out where nothing was ever known. */
+static void known_print(const struct relay_ctl_stats *stats)
+{
+	static const char *const titles[] = {">SAVED",	     ">ABSENT", ">COMPLETE",	    ">XATTR",	      ">STALE",
+					     ">PASSED", ">DIRS",   ">NAMES PRESENT", ">NAMES ABSENT", ">XATTRS"};
+	const uint64_t cells[] = {
+		known_saved(stats),
+		le64toh(stats->known_absent),
+		le64toh(stats->known_complete),
+		le64toh(stats->known_xattr),
+		le64toh(stats->known_stale),
+		le64toh(stats->known_passed),
+		le64toh(stats->known_directories),
+		le64toh(stats->known_names_present),
+		le64toh(stats->known_names_absent),
+		le64toh(stats->known_xattrs),
+	};
+	struct table table = {.columns = 10, .titles = titles};
+	uint64_t all = 0;
+
+	for (unsigned i = 0; i < 10; i++)
+		all |= cells[i];
+	if (!all)
+		return;
+	for (unsigned i = 0; i < 10; i++)
+		cell_add(&table, "%" PRIu64, cells[i]);
+	putchar('\n');
+	table_print(&table);
+}
+
 void table_stats(const struct relay_ctl_client *client, const struct relay_ctl_stats *stats)
 {
 	static const char *const titles[] = {"OPCODE", ">COUNT", ">ERRORS", ">P50", ">P90", ">P99", ">MAX"};
@@ -206,4 +254,5 @@ void table_stats(const struct relay_ctl_client *client, const struct relay_ctl_s
 	table_print(&table);
 	putchar('\n');
 	counters_print(stats);
+	known_print(stats);
 }

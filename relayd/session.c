@@ -18,6 +18,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -306,6 +307,24 @@ int session_open(struct session *session, const struct session_config *config, c
 	session->may_back = config->uid == 0 && backing_allowed();
 	session->mount_id = mount_id_at(session->mountpoint);
 	return 0;
+}
+
+dev_t session_device(const struct session *session)
+{
+	FILE *mountinfo = fopen("/proc/self/mountinfo", "re");
+	unsigned major, minor;
+	char *line = NULL;
+	size_t size = 0;
+	dev_t device = 0;
+	int id;
+
+	while (mountinfo && !device && getline(&line, &size, mountinfo) > 0)
+		if (sscanf(line, "%d %*d %u:%u", &id, &major, &minor) == 3 && id == session->mount_id)
+			device = makedev(major, minor);
+	free(line);
+	if (mountinfo)
+		fclose(mountinfo);
+	return device;
 }
 
 bool session_mounted(const struct session *session)

@@ -83,6 +83,9 @@ int session_unmount(struct session *session, enum session_unmount how);
 /* Whether it is this mount that its mountpoint leads to.  Asks nothing of it. */
 bool session_mounted(const struct session *session);
 
+/* The s_dev of its superblock, as stat(2) would say it of any file there; 0: it cannot be told.  Asks nothing of it. */
+dev_t session_device(const struct session *session);
+
 /* Closes /dev/fuse, which ends every request still waiting on the mount. */
 void session_device_close(struct session *session);
 /* The same, and releases the rest. */

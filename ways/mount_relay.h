@@ -18,6 +18,9 @@ struct mount_relay_options {
 	char *down_policy;
 	char *lane;
 	char *resend;
+	char *trust;
+	char *negative_timeout;
+	char *bpf;
 	char *socket;
 	bool shared_store;
 	bool write_behind;
@@ -33,7 +36,7 @@ void mount_relay_options_deinit(struct mount_relay_options *options);
 /* relayd's command line. */
 struct mount_relay_command {
 	char *backend; /* owned */
-	char *argv[27];
+	char *argv[33];
 };
 
 /*

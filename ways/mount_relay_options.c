@@ -82,6 +82,9 @@ static int relay_option_take(struct mount_relay_options *options, const char *op
 		{"down_policy=", &options->down_policy},
 		{"lane=", &options->lane},
 		{"resend=", &options->resend},
+		{"trust=", &options->trust},
+		{"negative_timeout=", &options->negative_timeout},
+		{"bpf=", &options->bpf},
 		{"socket=", &options->socket},
 	};
 	size_t i;
@@ -154,6 +157,9 @@ void mount_relay_options_deinit(struct mount_relay_options *options)
 	free(options->down_policy);
 	free(options->lane);
 	free(options->resend);
+	free(options->trust);
+	free(options->negative_timeout);
+	free(options->bpf);
 	free(options->socket);
 	*options = (struct mount_relay_options){0};
 }
@@ -251,6 +257,9 @@ int mount_relay_command_make(struct mount_relay_command *command, const struct m
 	argument_add(command, &count, "--down-policy", options->down_policy);
 	argument_add(command, &count, "--lane", options->lane);
 	argument_add(command, &count, "--resend", options->resend);
+	argument_add(command, &count, "--trust", options->trust);
+	argument_add(command, &count, "--negative-timeout", options->negative_timeout);
+	argument_add(command, &count, "--bpf", options->bpf);
 	argument_add(command, &count, "--socket", options->socket);
 	if (options->shared_store)
 		command->argv[count++] = "--shared-store";

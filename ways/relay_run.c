@@ -38,12 +38,14 @@ struct options {
 	bool socket_lane;
 	bool uring_lane;
 	bool no_resend;
+	struct relay_cache_options cache;
 	char **argv;
 };
 
 static const char usage[] = "usage: relay-run [--name NAME] [-o OPTION,...] [--shared-store] [--write-behind]\n"
 			    "                 [--lives N] [--request-timeout SECONDS] [--down-policy POLICY]\n"
-			    "                 [--lane LANE] [--resend auto|off] [--socket PATH]\n"
+			    "                 [--lane LANE] [--resend auto|off] [--trust TRUST]\n"
+			    "                 [--negative-timeout SECONDS] [--bpf auto|on|off] [--socket PATH]\n"
 			    "                 COMMAND ARG...\n"
 			    "\n"
 			    "Has relayd run a FUSE filesystem, which is given with its usual command line, and\n"
@@ -62,6 +64,11 @@ static const char usage[] = "usage: relay-run [--name NAME] [-o OPTION,...] [--s
 			    "                         backend can be started (wait)\n"
 			    "      --lane LANE        direct, socket or uring (direct)\n"
 			    "      --resend auto|off  off: never have the kernel send a request again (auto)\n"
+			    "      --trust TRUST      what the kernel may answer by itself: none, negative, complete\n"
+			    "                         or gate (none)\n"
+			    "      --negative-timeout SECONDS\n"
+			    "                         for how long, where the filesystem does not say (0)\n"
+			    "      --bpf auto|on|off  on: no mount without an eBPF program that does it (auto)\n"
 			    "      --socket PATH      the control socket of relayd ($RELAYD_SOCKET)\n"
 			    "  -h, --help             show this\n"
 			    "  -V, --version          show the version\n"
@@ -76,6 +83,9 @@ enum {
 	OPT_DOWN_POLICY,
 	OPT_LANE,
 	OPT_RESEND,
+	OPT_TRUST,
+	OPT_NEGATIVE_TIMEOUT,
+	OPT_BPF,
 	OPT_SOCKET,
 };
 
@@ -89,6 +99,9 @@ static const struct option long_options[] = {
 	{"down-policy", required_argument, NULL, OPT_DOWN_POLICY},
 	{"lane", required_argument, NULL, OPT_LANE},
 	{"resend", required_argument, NULL, OPT_RESEND},
+	{"trust", required_argument, NULL, OPT_TRUST},
+	{"negative-timeout", required_argument, NULL, OPT_NEGATIVE_TIMEOUT},
+	{"bpf", required_argument, NULL, OPT_BPF},
 	{"socket", required_argument, NULL, OPT_SOCKET},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
@@ -107,6 +120,12 @@ static void die(int status, const char *format, ...)
 	va_end(args);
 	fputc('\n', stderr);
 	exit(status);
+}
+
+static void usage_check(const char *what)
+{
+	if (what)
+		die(EXIT_USAGE, "%s", what);
 }
 
 static unsigned number_parse(const char *text)
@@ -176,6 +195,15 @@ static void options_parse(struct options *options, int argc, char **argv)
 		case OPT_RESEND:
 			options->no_resend = choice_parse(optarg, "auto", "off", "--resend");
 			break;
+		case OPT_TRUST:
+			usage_check(relay_internal_cache_trust_take(&options->cache, optarg));
+			break;
+		case OPT_NEGATIVE_TIMEOUT:
+			usage_check(relay_internal_cache_timeout_take(&options->cache, optarg));
+			break;
+		case OPT_BPF:
+			usage_check(relay_internal_cache_bpf_take(&options->cache, optarg));
+			break;
 		case OPT_SOCKET:
 			options->socket = optarg;
 			break;
@@ -190,6 +218,7 @@ static void options_parse(struct options *options, int argc, char **argv)
 			exit(EXIT_USAGE);
 		}
 	}
+	usage_check(relay_internal_cache_options_check(&options->cache, options->shared_store));
 	options->argv = argv + optind;
 	if (!*options->argv)
 		die(EXIT_USAGE, "which command?\nTry 'relay-run --help'.");
@@ -265,6 +294,7 @@ static void run(const struct options *options)
 	body->lives = htole32(options->lives);
 	body->request_timeout_ms = htole32(options->request_timeout_ms);
 	body->fail_after_ms = htole32(options->fail_after_ms);
+	body->cache = relay_internal_cache_options_pack(&options->cache);
 	relay_internal_ctl_put(&client->frame, &body->name, options->name);
 	relay_internal_ctl_put(&client->frame, &body->options, options->options);
 	if (relay_internal_ctl_call(client, fds, RELAY_CTL_RUN_FDS, NULL, why, sizeof(why), &exit_status) < 0)

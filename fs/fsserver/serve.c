@@ -143,6 +143,8 @@ static int fs_init(struct relay_session *session, const struct fuse_init_in *in,
 	out->flags2 = (uint32_t)((wanted & offered) >> 32);
 	out->max_readahead = in->max_readahead;
 	out->time_gran = 1;
+	/* Serials are never used again, and what the store lists is all there is (tables.h). */
+	relay_known_keep(session);
 	fs->setxattr_ext = (out->flags & FUSE_SETXATTR_EXT) != 0;
 	return 0;
 }

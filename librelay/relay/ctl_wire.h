@@ -106,6 +106,28 @@ enum relay_ctl_via_wanted {
 	RELAY_CTL_VIA_WANTED_PRELOAD = 3,
 };
 
+/* Whether an eBPF program is to answer what is known not to exist. */
+enum relay_ctl_bpf {
+	RELAY_CTL_BPF_AUTO = 0, /* if it can be had */
+	RELAY_CTL_BPF_ON = 1,	/* or there is no mount */
+	RELAY_CTL_BPF_OFF = 2,
+};
+
+/* What the backend's answers are good for. */
+enum relay_ctl_trust {
+	RELAY_CTL_TRUST_NONE = 0,
+	RELAY_CTL_TRUST_NEGATIVE = 1, /* for as long as they say */
+	RELAY_CTL_TRUST_COMPLETE = 2, /* until something is changed through this mount, the only writer */
+	RELAY_CTL_TRUST_GATE = 3,     /* or a notification says so */
+};
+
+struct relay_ctl_cache {
+	__le32 bpf;	    /* enum relay_ctl_bpf */
+	__le32 trust;	    /* enum relay_ctl_trust */
+	__le32 negative_ms; /* how long a name is absent of which the backend says no time; 0: see relayd(8) */
+	__le32 reserved;
+};
+
 /* Answered by a relay_ctl_status when the mount serves, or by the reason why it never will. */
 struct relay_ctl_mount {
 	__le32 flags;
@@ -119,6 +141,7 @@ struct relay_ctl_mount {
 	__le32 request_timeout_ms; /* for how long a backend may hold a request; 0: for ever */
 	__le32 fail_after_ms;	   /* without a backend for so long, applications get errors; 0: they wait */
 	__le32 reserved;
+	struct relay_ctl_cache cache;
 };
 #define RELAY_CTL_MOUNT_FIXED_MIN 48u /* without via_wanted */
 
@@ -188,6 +211,7 @@ struct relay_ctl_status {
 	struct relay_ctl_string lane;
 	struct relay_ctl_string problem; /* why it does not serve; empty if nothing is wrong */
 	struct relay_ctl_string via;	 /* "fd", "fusermount", "preload", "librelay"; none until it has come in */
+	struct relay_ctl_string known;	 /* what the kernel answers by itself, or "off" and why */
 };
 
 /* Answered by relay_ctl_stats, with `rows` records of `row_size` bytes after it. */
@@ -208,6 +232,17 @@ struct relay_ctl_stats {
 	struct relay_ctl_string mountpoint;
 	__le64 answered; /* by relayd itself */
 	__le64 failed;	 /* with an error, because no backend served for too long */
+	/* By the kernel alone: each is a request that was saved, but for `known_stale` and `known_passed`. */
+	__le64 known_absent;   /* the name is known not to exist */
+	__le64 known_complete; /* the directory is known without it */
+	__le64 known_xattr;    /* the attribute is known not to exist */
+	__le64 known_stale;    /* the name was looked up again */
+	__le64 known_passed;   /* known, but the call might have made the name */
+	/* What its maps hold. */
+	__le64 known_directories;
+	__le64 known_names_present;
+	__le64 known_names_absent;
+	__le64 known_xattrs;
 };
 
 /* An opcode that was counted.  Latencies in microseconds, to 19 %. */
@@ -265,6 +300,7 @@ struct relay_ctl_run {
 	struct relay_ctl_string options; /* as a MOUNT's */
 	__le32 request_timeout_ms;	 /* as a MOUNT's */
 	__le32 fail_after_ms;
+	struct relay_ctl_cache cache;
 };
 #define RELAY_CTL_RUN_FDS 5u
 #define RELAY_CTL_RUN_FIXED_MIN 24u /* without request_timeout_ms */
@@ -285,15 +321,15 @@ static_assert(sizeof(struct relay_ctl_string) == 8, "string");
 static_assert(sizeof(struct relay_ctl_error) == 16, "error");
 static_assert(sizeof(struct relay_ctl_hello) == 16, "hello");
 static_assert(sizeof(struct relay_ctl_hello_reply) == 24, "hello reply");
-static_assert(sizeof(struct relay_ctl_mount) == 64, "mount");
+static_assert(sizeof(struct relay_ctl_mount) == 80, "mount");
 static_assert(sizeof(struct relay_ctl_attach) == 56, "attach");
 static_assert(sizeof(struct relay_ctl_select) == 8, "select");
-static_assert(sizeof(struct relay_ctl_status) == 88, "status");
-static_assert(sizeof(struct relay_ctl_stats) == 112, "stats");
+static_assert(sizeof(struct relay_ctl_status) == 96, "status");
+static_assert(sizeof(struct relay_ctl_stats) == 184, "stats");
 static_assert(sizeof(struct relay_ctl_stats_row) == 80, "stats row");
 static_assert(sizeof(struct relay_ctl_wait) == 24, "wait");
 static_assert(sizeof(struct relay_ctl_unmount) == 16, "unmount");
 static_assert(sizeof(struct relay_ctl_upgrade) == 24, "upgrade");
-static_assert(sizeof(struct relay_ctl_run) == 32, "run");
+static_assert(sizeof(struct relay_ctl_run) == 48, "run");
 
 #endif

@@ -378,6 +378,52 @@ void relay_backings(struct relay_session *session, void (*each)(uint64_t backing
 /* The kernel's number of a registration. */
 int32_t relay_backing_id(uint64_t backing);
 
+/* ---- what does not exist ------------------------------------------------ */
+
+/*
+ * A mount that trusts its filesystem (relayd --trust) has a program in the kernel that answers for
+ * names and extended attributes that do not exist, without asking.  It is told of them by
+ * the library, from requests and replies, if init() calls relay_known_keep().  A filesystem
+ * may do so if
+ *
+ * - it never gives a nodeid that was another file's, in whatever incarnation;
+ * - names are different if their bytes are, and a listing has all the names there are;
+ * - it sends a notification of each name that comes to be, of each attribute that does, and of each
+ *   directory that changes, in any other way than by the mount's own requests.
+ *
+ * How much is believed, and whether replies hold until something changes or for the time
+ * that they say, is the mount's to say.
+ *
+ * Returns 0, or -EOPNOTSUPP if the mount has no such program; then nothing of all this does
+ * anything.
+ */
+int relay_known_keep(struct relay_session *session);
+
+/*
+ * What a filesystem knows beyond what it was asked: the name in that directory, or the attribute of
+ * that node, does not exist for `lease` nanoseconds, or until something is done about it;
+ * these are all the names in that directory, until the same.  An attribute is one of
+ * security.selinux, security.capability, system.posix_acl_access, system.posix_acl_default.
+ *
+ * Return 0, whether there was room for it or not; -EAGAIN if a request that changes that directory or
+ * node is under way; -EINVAL for another attribute; -EOPNOTSUPP; or another negative errno.
+ */
+#define RELAY_KNOWN_FOREVER UINT64_MAX
+int relay_known_absent(struct relay_session *session, uint64_t dir, const char *name, uint64_t lease);
+int relay_known_no_xattr(struct relay_session *session, uint64_t nodeid, const char *name, uint64_t lease);
+int relay_known_complete(struct relay_session *session, uint64_t dir, const char *const *names, uint32_t count);
+
+/*
+ * Before it comes to be in another way than by a request: it may exist from here on.  Stale: the
+ * kernel is to look the name up again, too, where --trust=gate is given; it comes before
+ * relay_notify_inval_entry(), which does it as well, and may have to wait for a request.
+ *
+ * Return 0, or a negative errno: it may still be answered as absent.
+ */
+int relay_known_drop(struct relay_session *session, uint64_t dir, const char *name);
+int relay_known_drop_xattrs(struct relay_session *session, uint64_t nodeid);
+int relay_known_stale(struct relay_session *session, uint64_t dir, const char *name);
+
 /* ---- notifications ----------------------------------------------------- */
 
 /*

@@ -16,7 +16,7 @@
 
 #include "relay/fuse_abi.h"
 
-#define RELAY_WIRE_VERSION 2u
+#define RELAY_WIRE_VERSION 3u
 
 /*
  * The channel is a SOCK_SEQPACKET socket: one FUSE request or reply a packet.
@@ -65,6 +65,8 @@ enum relay_private_opcode {
 	RELAY_BACKED = 0x52000005, /* struct relay_backed: one that an earlier incarnation has asked for */
 	RELAY_RINGS = 0x52000006,  /* struct relay_rings_offer, the descriptor of what relay/rings.h has */
 	RELAY_KICK = 0x52000007,   /* no body, one descriptor: the eventfd of the next queue */
+	/* struct relay_absences, and the maps (bpf/known.h), a descriptor each */
+	RELAY_ABSENCES = 0x52000008,
 };
 
 enum relay_hello_flags {
@@ -100,6 +102,18 @@ enum relay_welcome_flags {
 	 * follows, with as many RELAY_KICKs as there are queues, before all else.
 	 */
 	RELAY_WELCOME_RINGS = 1 << 3,
+	RELAY_WELCOME_ABSENCES = 1 << 4, /* a RELAY_ABSENCES follows, last of all */
+};
+
+/*
+ * A program in the kernel answers from those maps what the backend says does not exist.  They have
+ * what earlier incarnations have written there.
+ */
+struct relay_absences {
+	uint32_t trust;	       /* enum relay_ctl_trust: how far the backend's replies go */
+	uint32_t negative_ms;  /* how long a name is absent of which a reply says no time */
+	uint32_t same_for_all; /* 1: the backend is not to tell callers apart */
+	uint32_t reserved;
 };
 
 /* `kept` RELAY_KEPT messages follow it, then `backed` RELAY_BACKED ones. */

@@ -61,6 +61,10 @@ limit "socket with too long a name" 9 "$long" relayd --socket "$long" --mount "$
 limit "socket in a directory that is none" 9 "$tmp/file" \
 	relayd --socket "$tmp/file/sock" --mount "$mnt" --backend "$serves"
 
+# In a user namespace of its own root may mount, but may not load programs.
+limit "kernel that takes no eBPF program" 10 bpf=on unshare --user --map-root-user --mount \
+	relayd --mount "$mnt" --trust=complete --bpf=on --backend "$serves"
+
 check "nothing was mounted" test -z "$(test_mounts)"
 
 relayd_start

@@ -34,7 +34,7 @@ json_is()
 
 members='["relayd_pid","mounts"] == keys_unsorted and
 	(.mounts[0] | keys_unsorted) == ["name","mountpoint","state","lane","via","incarnation","backend_pid","inflight",
-	"restarts","redone","longest_pause_ms","problem"]'
+	"restarts","redone","longest_pause_ms","problem","known"]'
 check "the JSON of status has its members" json_is "$members"
 check "it is about this mount" json_is "
 	.relayd_pid == $relayd_pid and .mounts[0].mountpoint == \"$mnt\" and .mounts[0].name == \"relayctl\" and

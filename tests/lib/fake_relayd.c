@@ -2,6 +2,8 @@
  * relayd's side of a channel (fake_relayd.h).  It does what relayd does, one thing
  * at a time: nothing here runs while the test isn't looking.
  */
+#include "cache_maps.h"
+#include "fdpass.h"
 #include "lib/fake_relayd.h"
 
 #include <errno.h>
@@ -347,7 +349,8 @@ void fake_send_welcome(struct fake_relayd *fake, uint32_t version)
 		.kept = fake->kept_count,
 		.backed = fake->backed_count,
 		.flags = (fake->passthrough ? RELAY_WELCOME_PASSTHROUGH : 0) | (direct ? RELAY_WELCOME_DIRECT : 0) |
-			 (fake->rings.rings ? RELAY_WELCOME_RINGS : 0),
+			 (fake->rings.rings ? RELAY_WELCOME_RINGS : 0) |
+			 (fake->maps ? RELAY_WELCOME_ABSENCES : 0),
 		.journal_size = fake->map.size,
 	};
 
@@ -369,6 +372,17 @@ void fake_send_rings(struct fake_relayd *fake)
 		fake_send_private(fake, RELAY_KICK, NULL, 0, fake->kicks[i]);
 }
 
+static void send_absences(struct fake_relayd *fake)
+{
+	struct {
+		struct fuse_in_header header;
+		struct relay_absences absences;
+	} packet = {{.len = sizeof(packet), .opcode = RELAY_ABSENCES}, fake->absences};
+	const struct iovec iov = {.iov_base = &packet, .iov_len = sizeof(packet)};
+
+	must(relay_internal_send_fds(fake->channel, &iov, 1, fake->maps, KNOWN_MAPS) == (ssize_t)sizeof(packet));
+}
+
 void fake_send_kept(struct fake_relayd *fake)
 {
 	for (unsigned i = 0; i < fake->kept_count; i++) {
@@ -381,6 +395,8 @@ void fake_send_kept(struct fake_relayd *fake)
 
 		send_private(fake, RELAY_BACKED, &backed, sizeof(backed), -1, -1);
 	}
+	if (fake->maps)
+		send_absences(fake);
 }
 
 bool fake_begin(struct fake_relayd *fake, int (*main_)(int channel, void *arg), void *arg)

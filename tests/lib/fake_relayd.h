@@ -46,6 +46,8 @@ struct fake_relayd {
 	bool passthrough;
 	int32_t backed[FAKE_BACKED_MAX];
 	unsigned backed_count;
+	const int *maps; /* KNOWN_MAPS descriptors of what does not exist; NULL: none are given */
+	struct relay_absences absences;
 	int32_t back_answer;
 	int32_t back_last;
 	/* Codes of the notifications that came, private ones aside; and the last one. */

@@ -10,7 +10,8 @@
 #include "supervisor.h"
 
 /* What backends of one line do, as parts of a shell script. */
-#define RIG_HELLO "printf \"\\030\\000\\000\\000\\001\\000\\000\\122\\000\\000\\000\\000\\000\\000\\000\\000\\002\\000\\000\\000\\000\\000\\000\\000\" >&3; "
+static_assert(RELAY_WIRE_VERSION == 3, "the HELLO below says so");
+#define RIG_HELLO "printf \"\\030\\000\\000\\000\\001\\000\\000\\122\\000\\000\\000\\000\\000\\000\\000\\000\\003\\000\\000\\000\\000\\000\\000\\000\" >&3; "
 /* Answers INIT as a program of version 7.38 that wants nothing. */
 #define RIG_ANSWER                                                                                                     \
 	"printf \"\\050\\000\\000\\000\\000\\000\\000\\000\\376\\377\\001\\000\\000\\000\\000\\000"                        \

@@ -89,6 +89,23 @@ Test(ctl_decode, mount_of_an_earlier_version_leaves_the_way_to_relayd)
 	cr_expect_str_eq(request.strings[3], "fs");
 }
 
+/* The last one before there was anything to say of what may be known. */
+Test(ctl_decode, mount_of_an_earlier_version_lets_nothing_be_known)
+{
+	struct relay_ctl_mount *body = begin(RELAY_CTL_MOUNT, offsetof(struct relay_ctl_mount, cache));
+
+	body->fail_after_ms = htole32(7);
+	relay_internal_ctl_put(&frame, &body->mountpoint, "/mnt");
+	relay_internal_ctl_put(&frame, &body->backend, "fs");
+	cr_assert_eq(decode(), 0, "%s", why);
+	body = (struct relay_ctl_mount *)request.body;
+	cr_expect_eq(le32toh(body->fail_after_ms), 7u);
+	cr_expect_eq(body->cache.trust, 0u);
+	cr_expect_eq(body->cache.bpf, 0u);
+	cr_expect_eq(body->cache.negative_ms, 0u);
+	cr_expect_str_eq(request.strings[1], "/mnt");
+}
+
 Test(ctl_decode, fixed_part_shorter_than_it_ever_was_is_refused)
 {
 	struct relay_ctl_attach *body = attach_begin(RELAY_CTL_ATTACH_FIXED_MIN);
