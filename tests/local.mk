@@ -279,6 +279,8 @@ tests_bpf_known_SOURCES = \
 	tests/bpf/rig.c \
 	tests/bpf/rig.h \
 	tests/bpf/rig_fs.c
+helper_programs += tests/bpf/loaded
+helper_programs += tests/bpf/lookers
 check_DATA = bpf/known-rules.elf
 endif
 helper_programs += tests/integration/badinput_backend
@@ -520,6 +522,7 @@ guest: all $(check_LTLIBRARIES) $(check_PROGRAMS) $(check_SCRIPTS)
 	$(if $(GUEST),bash "$$run" $(GUEST),status=0; for kernel in $(guest_kernels); do \
 		bash "$$run" --kernel $$kernel $(guest_tests) || status=1; \
 	done; exit $$status)
+EXTRA_DIST += tests/bpf/mounts.sh
 EXTRA_DIST += tests/guest/disk tests/guest/init tests/guest/inside tests/guest/kernel tests/guest/run
 .PHONY: guest
 

@@ -1,19 +1,22 @@
-# What the LSM programs answer, on Debian's kernels: tests/bpf/known in a guest, since the
-# machine that builds may not be allowed to load such programs.
+# What the LSM programs answer, on Debian's kernels: tests/bpf/known and tests/bpf/mounts.sh in guests,
+# since the machine that builds may not be allowed to load such programs.
 . "${top_srcdir:?run me through make check}/tests/functions.sh"
 
 cd "$top_builddir"
 [ -x tests/bpf/known ] || skip "relayd was built without eBPF"
+status_of bash "$top_srcdir/tests/backends/build" passthrough
+[ "$status" = 0 ] || exit "$status"
 
-# guest KERNEL LSMS: what lacks for a guest is named by it, with status 77.
-guest()
-{
-	status_of bash "$top_srcdir/tests/guest/run" --kernel "$1" --memory 1G --deadline 400 \
-		--append "lsm=$2" tests/bpf/known
-	[ "$status" != 77 ] || exit 77
-	check "linux $1 with lsm=$2" [ "$status" = 0 ]
-}
-
+declare -A guests
 for kernel in 6.12 6.1; do
-	guest "$kernel" capability,bpf
+	bash "$top_srcdir/tests/guest/run" --kernel "$kernel" --memory 1G --deadline 600 \
+		--append lsm=capability,bpf tests/bpf/known tests/bpf/mounts.sh >"$tmp/$kernel" 2>&1 &
+	guests[$kernel]=$!
+done
+for kernel in "${!guests[@]}"; do
+	status_of wait "${guests[$kernel]}"
+	cat "$tmp/$kernel"
+	# What lacks for a guest is named by it.
+	[ "$status" != 77 ] || exit 77
+	check "linux $kernel" [ "$status" = 0 ]
 done
