@@ -9,7 +9,7 @@ status_of bash "$top_srcdir/tests/backends/build" passthrough
 
 declare -A guests
 for kernel in 6.12 6.1; do
-	bash "$top_srcdir/tests/guest/run" --kernel "$kernel" --memory 1G --deadline 600 \
+	bash "$top_srcdir/tests/guest/run" --kernel "$kernel" --memory 1G --deadline 840 \
 		--append lsm=capability,bpf tests/bpf/known tests/bpf/mounts.sh >"$tmp/$kernel" 2>&1 &
 	guests[$kernel]=$!
 done
