@@ -26,16 +26,18 @@ lookups_and_saved()
 }
 
 # looked REQUESTS NAME…: of 20 looks at each, none of which is there, so many are asked, and the others
-# answered by the kernel.  Those at the way to it are left out: they are all in one directory.
+# answered by the kernel.  Those at the way to it are left out: they are all in one directory, where the
+# shell goes, but to the root: that would ask for its attributes, and there may be nobody to answer.
 looked()
 (
 	wanted=$1
 	shift
-	cd "${1%/*}"
+	[ "${1%/*}" = "$mnt" ] || cd "${1%/*}"
 	read -r lookups saved < <(lookups_and_saved)
 	for name; do
+		[ "${name%/*}" = "$mnt" ] || name=${name##*/}
 		for ((i = 0; i < 20; i++)); do
-			! [ -e "${name##*/}" ] || { echo "$name is there"; return 1; }
+			! [ -e "$name" ] || { echo "$name is there"; return 1; }
 		done
 	done
 	read -r lookups_after saved_after < <(lookups_and_saved)
