@@ -57,6 +57,24 @@ holds_no_file()
 	done
 }
 
+loads_begin()
+{
+	local number
+
+	loads=()
+	for number in {1..8}; do
+		bash -c 'while :; do stat "$1/data" "$1/none"; done' load "$mnt" >/dev/null 2>&1 &
+		loads+=($!)
+	done
+}
+
+# Their last calls may be under way still.
+loads_end()
+{
+	kill -KILL "${loads[@]}"
+	wait "${loads[@]}" 2>/dev/null || true
+}
+
 callers_gone()
 {
 	local pid
@@ -143,18 +161,14 @@ kill_backend
 check "and so it does from the next" cmp "$tmp/data" "$mnt/data"
 
 # What it writes to the rings may cost the mount its requests.
-loads=()
-for number in {1..8}; do
-	bash -c 'while :; do stat "$1/data" "$1/none"; done' load "$mnt" >/dev/null 2>&1 &
-	loads+=($!)
-done
+loads_begin
 for seed in {1..10}; do
 	"$top_builddir/tests/integration/uring_meddle" "$(relayd_field backend_pid)" rings "$seed"
 	kill_backend
 done
 check "whatever a backend writes to the rings, relayd takes note of its death" \
 	[ "$(relayd_field incarnation)" -ge 12 ]
-kill -KILL "${loads[@]}"
+loads_end
 relayctl unmount --force "$mnt"
 kill -TERM "$relayd_pid"
 status_of wait "$relayd_pid"
@@ -180,6 +194,20 @@ wait "$relayd_pid" || true
 relayd_pid=
 check "and the mount is gone" says "the keeper of its rings has died"
 rm "$hold"
+
+for first in keeper backend; do
+	relayd_start --lane=uring
+	loads_begin
+	pids=("$(keeper)" "$(relayd_field backend_pid)")
+	[ $first = keeper ] || pids=("${pids[1]}" "${pids[0]}")
+	kill -KILL "${pids[@]}"
+	wait_for 20 gone
+	wait "$relayd_pid" || true
+	relayd_pid=
+	loads_end
+	wait_for 20 callers_gone
+	check "when keeper and backend die at once, the $first first, the mount ends and nobody hangs" true
+done
 
 relayd_start --backend "$backend" --lane=uring
 keeper=$(keeper)
