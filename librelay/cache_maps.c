@@ -45,18 +45,21 @@ union key {
 };
 
 /*
+ * Returns what the command does (a descriptor, or 0), or a negative errno.
+ *
  * attr is zero all over but for the fields of the command: the kernel refuses it otherwise, and an
  * initialiser of one of the union's members leaves the rest to the compiler.
  */
 static int bpf(int command, union bpf_attr *attr)
 {
-	return syscall(SYS_bpf, command, attr, sizeof(*attr)) < 0 ? -errno : 0;
+	long result = syscall(SYS_bpf, command, attr, sizeof(*attr));
+
+	return result < 0 ? -errno : (int)result;
 }
 
 static int map_new(const struct map_shape *shape, uint32_t entries)
 {
 	union bpf_attr attr;
-	long fd;
 
 	memset(&attr, 0, sizeof(attr));
 	attr.map_type = shape->type;
@@ -64,8 +67,7 @@ static int map_new(const struct map_shape *shape, uint32_t entries)
 	attr.value_size = shape->value;
 	attr.max_entries = entries;
 	attr.map_flags = shape->flags;
-	fd = syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof(attr));
-	return fd < 0 ? -errno : (int)fd;
+	return bpf(BPF_MAP_CREATE, &attr);
 }
 
 static int map_put(int fd, const void *key, const void *value, uint64_t flags)
