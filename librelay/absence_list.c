@@ -48,8 +48,8 @@ static bool record_next(struct record *record)
 
 static bool record_dots(const struct record *record)
 {
-	return record->name[0] == '.' &&
-	       (record->length == 1 || (record->length == 2 && record->name[1] == '.'));
+	return (record->length == 1 && record->name[0] == '.') ||
+	       (record->length == 2 && record->name[0] == '.' && record->name[1] == '.');
 }
 
 /* ---- the table of listings, with the lock held ---------------------------------- */
@@ -143,7 +143,7 @@ static int name_list(struct absence *absence, uint64_t dir, uint64_t fh, const s
 	if (listing) {
 		err = absence->ops->present_put(absence->store, dir, record->name, record->length);
 		/* Longer than any that is answered for. */
-		if (err == -EINVAL && !memchr(record->name, '/', record->length) &&
+		if (err == -EINVAL && record->length > 0 && !memchr(record->name, '/', record->length) &&
 		    !memchr(record->name, '\0', record->length))
 			err = 0;
 		/* What is listed is not absent, whatever was said before. */

@@ -10,6 +10,7 @@
 #include "absence.h"
 
 #define ABSENCE_BUCKETS 4096u
+#define ABSENCE_ALL ABSENCE_BUCKETS /* the bucket of what may change any node */
 
 struct absence_bucket {
 	uint64_t stamp; /* of the sequence: when the last change was over */
@@ -61,7 +62,7 @@ struct absence {
 	uint64_t floor; /* of the sequence: what was asked before is not believed */
 	unsigned victim; /* which place is put out next */
 	unsigned oldest; /* listing */
-	struct absence_bucket buckets[ABSENCE_BUCKETS];
+	struct absence_bucket buckets[ABSENCE_BUCKETS + 1]; /* ABSENCE_ALL is the last */
 	struct absence_node nodes[ABSENCE_SETS][ABSENCE_PLACES];
 	struct absence_listing listings[ABSENCE_LISTINGS];
 };
@@ -72,13 +73,31 @@ struct absence {
 bool absence_unchanged(const struct absence *absence, uint64_t nodeid, uint64_t since,
 		       const struct absence_window *own);
 void absence_window_change(struct absence *absence, struct absence_window *window, uint64_t nodeid);
+/* The window may change any node. */
+void absence_window_change_all(struct absence *absence, struct absence_window *window);
+void absence_window_close(struct absence *absence, struct absence_window *window);
 /* Something else has changed it. */
 void absence_stamp(struct absence *absence, uint64_t nodeid);
 /* What could not be taken back: returns err, after seeing to it that nothing more is written down. */
 int absence_broken(struct absence *absence, int err);
+
+/* ---- absence_names.c: likewise ---------------------------------------------- */
+
+/* When a lease (ns) from now on is over. */
+uint64_t absence_lease_until(const struct absence *absence, uint64_t lease);
+/* Until when what a reply says for so long (ns) is believed; 0: not at all. */
+uint64_t absence_until(const struct absence *absence, uint64_t said);
+int absence_name_absent_drop(struct absence *absence, uint64_t dir, const char *name);
 /* A name is coming to be in the directory: it is absent no more, and present where that counts. */
 int absence_name_comes(struct absence *absence, uint64_t dir, const char *name);
-uint64_t absence_until(const struct absence *absence, uint64_t said);
+/*
+ * After it was applied: the name is there no more, unless another change of that directory
+ * was under way, which may have made it.
+ */
+void absence_name_gone(struct absence *absence, const struct absence_window *window, uint64_t dir, const char *name);
+/* The name was not there, when asked for at `since`.  In a complete directory it is known by that. */
+void absence_name_missing(struct absence *absence, uint64_t dir, const char *name, uint64_t until, uint64_t since);
+void absence_xattr_missing(struct absence *absence, uint64_t nodeid, unsigned xattr, uint64_t until);
 
 /* ---- absence_nodes.c: likewise ---------------------------------------------- */
 

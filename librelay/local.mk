@@ -4,12 +4,15 @@
 librelay_sources = \
 	librelay/absence.c \
 	librelay/absence.h \
+	librelay/absence_kinds.c \
 	librelay/absence_list.c \
 	librelay/absence_maps.c \
 	librelay/absence_maps.h \
+	librelay/absence_names.c \
 	librelay/absence_nodes.c \
 	librelay/absence_notify.c \
 	librelay/absence_parts.h \
+	librelay/absence_said.c \
 	librelay/absences.c \
 	librelay/attach.h \
 	librelay/backing.c \

@@ -308,6 +308,32 @@ Test(absence, an_ioctl_of_a_directory_that_may_write_takes_all_back)
 	end();
 }
 
+/* It may make any name at any moment of it. */
+Test(absence, while_an_ioctl_of_a_directory_is_under_way_nothing_is_learnt)
+{
+	const union in in = {.ioctl = {.flags = FUSE_IOCTL_DIR, .cmd = 0x40086602u /* FS_IOC_SETFLAGS */}};
+	const struct absence_request ioctl = request_of(FUSE_IOCTL, DIR, &in, NULL);
+	const struct absence_request early = request_of(FUSE_LOOKUP, DIR + 1, NULL, "early");
+	const struct absence_request late = request_of(FUSE_LOOKUP, DIR + 1, NULL, "late");
+	const struct absence_reply missing = {.error = ENOENT}, done = {0};
+	struct absence_window changes = {0}, early_window = {0}, late_window = {0};
+
+	begin_with(&trust_complete, false);
+	cr_assert_eq(relay_absence_begin(absence, &early, &early_window), 0);
+	cr_assert_eq(relay_absence_begin(absence, &ioctl, &changes), 0);
+	lookup(DIR + 1, "within", ENOENT, 0, 0);
+	cr_assert_eq(relay_absence_begin(absence, &late, &late_window), 0);
+	relay_absence_end(absence, &ioctl, &changes, &done);
+	relay_absence_end(absence, &early, &early_window, &missing);
+	relay_absence_end(absence, &late, &late_window, &missing);
+	cr_expect_eq(fake_absences_lookup(fake, DIR + 1, "early"), 0);
+	cr_expect_eq(fake_absences_lookup(fake, DIR + 1, "within"), 0);
+	cr_expect_eq(fake_absences_lookup(fake, DIR + 1, "late"), 0);
+	lookup(DIR + 1, "after", ENOENT, 0, 0);
+	cr_expect_eq(fake_absences_lookup(fake, DIR + 1, "after"), ENOENT);
+	end();
+}
+
 Test(absence, a_batch_forget_is_as_many_forgets)
 {
 	const union in in = {.forget = {.count = 2}};
