@@ -156,6 +156,8 @@ state_crash_ldadd = tests/lib/libtest.a tests/lib/libstate_crash.a relayd/librel
 # ---- fuzz targets of decoders: tests/fuzz/fuzz_X.c, corpus/X/* ---------------
 
 fuzz_tests =
+fuzz_tests += tests/fuzz/fuzz_absence
+tests_fuzz_fuzz_absence_LDADD = $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_ctl
 tests_fuzz_fuzz_ctl_LDADD = $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_dispatch_reply
