@@ -281,6 +281,10 @@ tests_bpf_known_SOURCES = \
 	tests/bpf/rig.c \
 	tests/bpf/rig.h \
 	tests/bpf/rig_fs.c
+helper_programs += tests/bpf/fsserver_late
+tests_bpf_fsserver_late_SOURCES = fs/fsserver/main.c tests/bpf/fsserver_late.c
+tests_bpf_fsserver_late_LDADD = fs/libfsserver.a librelay/librelay_core.a
+tests_bpf_fsserver_late_LDFLAGS = -Wl,--wrap=relay_absence_begin -Wl,--wrap=relay_internal_direct_reply
 helper_programs += tests/bpf/loaded
 helper_programs += tests/bpf/lookers
 check_DATA = bpf/known-rules.elf
@@ -524,7 +528,17 @@ guest: all $(check_LTLIBRARIES) $(check_PROGRAMS) $(check_SCRIPTS)
 	$(if $(GUEST),bash "$$run" $(GUEST),status=0; for kernel in $(guest_kernels); do \
 		bash "$$run" --kernel $$kernel $(guest_tests) || status=1; \
 	done; exit $$status)
-EXTRA_DIST += tests/bpf/mounts.sh
+
+# Answers by the kernel while names come and go, for long, on 4 preemptible processors.
+bpf_guest = $(AM_TESTS_ENVIRONMENT) bash $(top_srcdir)/tests/backends/build passthrough && \
+	bash $(top_srcdir)/tests/guest/run --memory 1G
+RACE_SECONDS = 600
+RACE_KERNEL = 6.12
+race-bpf: all $(check_LTLIBRARIES) $(check_PROGRAMS)
+	@RELAY_RACE_SECONDS=$(RACE_SECONDS); export RELAY_RACE_SECONDS; $(bpf_guest) --kernel $(RACE_KERNEL) --cpus 4 \
+		--append 'lsm=capability,bpf preempt=full' tests/bpf/race.sh
+.PHONY: race-bpf
+EXTRA_DIST += tests/bpf/mounts.sh tests/bpf/race.sh
 EXTRA_DIST += tests/guest/disk tests/guest/init tests/guest/inside tests/guest/kernel tests/guest/run
 .PHONY: guest
 
