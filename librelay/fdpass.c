@@ -68,7 +68,7 @@ static pid_t take_pid(const struct cmsghdr *cmsg)
 	return sender.pid;
 }
 
-ssize_t relay_internal_recv_fds_from(int sock, void *buf, size_t size, int *fds, unsigned *nfds, pid_t *pid)
+ssize_t relay_internal_recv_fds_from(int sock, int flags, void *buf, size_t size, int *fds, unsigned *nfds, pid_t *pid)
 {
 	struct iovec iov = {.iov_base = buf, .iov_len = size};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -88,7 +88,7 @@ ssize_t relay_internal_recv_fds_from(int sock, void *buf, size_t size, int *fds,
 	}
 	/* Without a control buffer, or where it is full, the kernel drops the descriptors itself. */
 	do {
-		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
+		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC | flags);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
@@ -111,5 +111,5 @@ ssize_t relay_internal_recv_fds_from(int sock, void *buf, size_t size, int *fds,
 
 ssize_t relay_internal_recv_fds(int sock, void *buf, size_t size, int *fds, unsigned *nfds)
 {
-	return relay_internal_recv_fds_from(sock, buf, size, fds, nfds, NULL);
+	return relay_internal_recv_fds_from(sock, 0, buf, size, fds, nfds, NULL);
 }

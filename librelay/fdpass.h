@@ -30,7 +30,10 @@ ssize_t relay_internal_send_fds(int sock, const struct iovec *iov, int iovcnt, c
  */
 ssize_t relay_internal_recv_fds(int sock, void *buf, size_t size, int *fds, unsigned *nfds);
 
-/* The same of a socket with SO_PASSCRED; *pid is the process that sent it, 0 if that is not known. */
-ssize_t relay_internal_recv_fds_from(int sock, void *buf, size_t size, int *fds, unsigned *nfds, pid_t *pid);
+/*
+ * The same of a socket with SO_PASSCRED; *pid is the process that sent it, 0 if that is not
+ * known.  With MSG_DONTWAIT in flags -EAGAIN if nothing is there.
+ */
+ssize_t relay_internal_recv_fds_from(int sock, int flags, void *buf, size_t size, int *fds, unsigned *nfds, pid_t *pid);
 
 #endif

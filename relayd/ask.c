@@ -1,7 +1,7 @@
 /*
  * Asks: a request of relayd's own to the present incarnation, and the wait for its reply.
  *
- * A repair thread sends and waits, the replier hands the reply over, and whoever sees the
+ * A repair thread sends and waits, the carrier hands the reply over, and whoever sees the
  * channel end wakes those who wait.  A conversation belongs to one incarnation: the channel
  * is looked up under dispatch.lock each time, so that nothing is asked of the next one in
  * the words of the one before.

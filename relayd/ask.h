@@ -2,7 +2,7 @@
  * relayd's own requests to a backend, to find again what an earlier incarnation had.
  *
  * Each repair thread has one ask: it sends one request at a time and waits for the reply,
- * which the replier hands over.  All ids are the present incarnation's.  The caller holds no
+ * which the carrier hands over.  All ids are the present incarnation's.  The caller holds no
  * lock.
  *
  * What these return: 0; a positive errno that the backend has answered (EIO for a reply that
@@ -48,7 +48,7 @@ void ask_deinit(struct ask *ask);
 /* A conversation with this incarnation begins. */
 void ask_begin(struct ask *ask, uint32_t incarnation);
 
-/* The replier: a reply for this ask, which it copies; false if it waits for no such reply.  size holds a header. */
+/* The carrier: a reply for this ask, which it copies; false if it waits for no such reply.  size holds a header. */
 bool ask_take(struct ask *ask, const void *reply, uint32_t size);
 /* The channel has ended. */
 void ask_end(struct ask *ask);

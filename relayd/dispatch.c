@@ -64,13 +64,10 @@ void dispatch_free(struct dispatch *dispatch, uint32_t slot)
 		repair_certain(&dispatch->repair, journal_request(dispatch->journal, slot));
 	}
 	journal_slot_free(dispatch->journal, slot);
-	/* Ordered against the reader's: set starving, then look again. */
+	/* Ordered against the carrier's: set starving, then look again. */
 	atomic_store(&r->state, INFLIGHT_IDLE);
-	if (atomic_load(&dispatch->starving)) {
-		pthread_mutex_lock(&dispatch->free_lock);
-		pthread_cond_signal(&dispatch->freed);
-		pthread_mutex_unlock(&dispatch->free_lock);
-	}
+	if (atomic_load(&dispatch->starving))
+		dispatch_kick(dispatch);
 	if (atomic_load_explicit(&dispatch->watched, memory_order_relaxed))
 		dispatch_event(dispatch, DISPATCH_PROGRESS);
 }
@@ -224,6 +221,7 @@ int dispatch_init(struct dispatch *dispatch, const char *name, struct journal *j
 		.stats = stats,
 		.wake = wake,
 		.channel = -1,
+		.kick = -1,
 	};
 	err = translate_init(&dispatch->translate, name);
 	if (err)
@@ -232,9 +230,11 @@ int dispatch_init(struct dispatch *dispatch, const char *name, struct journal *j
 	/* Every page is there from the start: a reply must not fail for want of one. */
 	dispatch->reply = mmap(NULL, DISPATCH_REPLY_SIZE, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (!dispatch->inflight || dispatch->reply == MAP_FAILED ||
+	if (!dispatch->inflight || dispatch->reply == MAP_FAILED || dispatch_kick_init(dispatch) < 0 ||
 	    watch_init(&dispatch->watch, journal_slots(journal)) < 0 || direct_init(&dispatch->direct) < 0) {
 		watch_deinit(&dispatch->watch);
+		if (dispatch->kick >= 0)
+			close(dispatch->kick);
 		if (dispatch->reply != MAP_FAILED)
 			munmap(dispatch->reply, DISPATCH_REPLY_SIZE);
 		free(dispatch->inflight);
@@ -246,21 +246,7 @@ int dispatch_init(struct dispatch *dispatch, const char *name, struct journal *j
 	backing_init(&dispatch->backing);
 	notify_init(&dispatch->notify, name, session->fd);
 	pthread_mutex_init(&dispatch->lock, NULL);
-	pthread_cond_init(&dispatch->changed, NULL);
-	pthread_mutex_init(&dispatch->free_lock, NULL);
-	pthread_cond_init(&dispatch->freed, NULL);
 	return 0;
-}
-
-static void dispatch_stop(struct dispatch *dispatch)
-{
-	pthread_mutex_lock(&dispatch->lock);
-	dispatch->stop = true;
-	pthread_cond_broadcast(&dispatch->changed);
-	pthread_mutex_unlock(&dispatch->lock);
-	pthread_mutex_lock(&dispatch->free_lock);
-	pthread_cond_broadcast(&dispatch->freed);
-	pthread_mutex_unlock(&dispatch->free_lock);
 }
 
 int dispatch_start(struct dispatch *dispatch)
@@ -270,43 +256,19 @@ int dispatch_start(struct dispatch *dispatch)
 	/* The mount may have been made since dispatch_init(). */
 	dispatch->notify.fd = dispatch->session->fd;
 	atomic_store(&dispatch->direct.lane, dispatch->direct.wanted ? DIRECT_LANE_OPEN : DIRECT_LANE_SOCKET);
-	err = pthread_create(&dispatch->reader, NULL, dispatch_reader, dispatch);
-	if (err)
-		return -err;
-	err = pthread_create(&dispatch->replier, NULL, dispatch_replier, dispatch);
-	if (err) {
-		/* The reader sits in read(): session_close() is what ends it. */
-		dispatch_stop(dispatch);
-		session_unmount(dispatch->session, SESSION_UNMOUNT_ABORT);
-		pthread_join(dispatch->reader, NULL);
-		return -err;
-	}
-	dispatch->running = true;
-	return 0;
-}
-
-/*
- * Gets the reader out of a read() that has nothing to read, where the mount lives
- * on (in use, and unmounted lazily).  A signal that comes before read() begins
- * is lost on it, so it is sent until the reader has seen `stop`.
- */
-static void reader_interrupt(struct dispatch *dispatch)
-{
-	const struct timespec pause = {.tv_nsec = 1000000};
-
-	while (!atomic_load(&dispatch->reader_ended)) {
-		pthread_kill(dispatch->reader, DISPATCH_SIGNAL);
-		nanosleep(&pause, NULL);
-	}
+	/* The carrier waits for both ends at once, and what is there to be read can be gone again: its caller. */
+	session_nonblocking(dispatch->session, true);
+	err = pthread_create(&dispatch->carrier, NULL, dispatch_carrier, dispatch);
+	dispatch->running = !err;
+	return -err;
 }
 
 void dispatch_deinit(struct dispatch *dispatch)
 {
-	dispatch_stop(dispatch);
 	if (dispatch->running) {
-		reader_interrupt(dispatch);
-		pthread_join(dispatch->reader, NULL);
-		pthread_join(dispatch->replier, NULL);
+		atomic_store(&dispatch->stop, true);
+		dispatch_kick(dispatch);
+		pthread_join(dispatch->carrier, NULL);
 	}
 	repair_deinit(&dispatch->repair);
 	translate_deinit(&dispatch->translate);
@@ -317,10 +279,8 @@ void dispatch_deinit(struct dispatch *dispatch)
 	watch_deinit(&dispatch->watch);
 	munmap(dispatch->reply, DISPATCH_REPLY_SIZE);
 	free(dispatch->inflight);
-	pthread_cond_destroy(&dispatch->changed);
+	close(dispatch->kick);
 	pthread_mutex_destroy(&dispatch->lock);
-	pthread_cond_destroy(&dispatch->freed);
-	pthread_mutex_destroy(&dispatch->free_lock);
 }
 
 /* The backend has read a request into it by itself. */
@@ -367,24 +327,25 @@ uint32_t dispatch_outstanding(const struct dispatch *dispatch)
 	return count;
 }
 
+void dispatch_device_gone(struct dispatch *dispatch)
+{
+	if (atomic_exchange(&dispatch->unplugged, true))
+		return;
+	/* Now: an unmounted one is out of sight before its connection ends. */
+	dispatch->session->aborted = session_mounted(dispatch->session);
+	dispatch_event(dispatch, DISPATCH_KERNEL_GONE);
+}
+
 /*
- * A reader learns of the end by read(), but not while it waits with a request, for a slot,
- * or for the lane to be decided; and in the direct lane there is none.
+ * The carrier learns of the end by read(), but not while it holds a request, waits for a slot,
+ * or for the lane to be decided; and in the direct lane it does not read.
  */
 void dispatch_device_look(struct dispatch *dispatch)
 {
 	struct pollfd poller = {.fd = dispatch->session->fd};
 
-	if (poll(&poller, 1, 0) <= 0 || !(poller.revents & (POLLERR | POLLHUP)) ||
-	    atomic_exchange(&dispatch->unplugged, true))
-		return;
-	pthread_mutex_lock(&dispatch->free_lock);
-	pthread_cond_signal(&dispatch->freed);
-	pthread_mutex_unlock(&dispatch->free_lock);
-	if (!direct_is(&dispatch->direct))
-		return;
-	dispatch->session->aborted = session_mounted(dispatch->session);
-	dispatch_event(dispatch, DISPATCH_KERNEL_GONE);
+	if (poll(&poller, 1, 0) > 0 && poller.revents & (POLLERR | POLLHUP))
+		dispatch_device_gone(dispatch);
 }
 
 bool dispatch_look(struct dispatch *dispatch)

@@ -1,12 +1,11 @@
 /*
  * The path of a request: kernel -> journal -> backend -> kernel.
  *
- * Two threads move requests, so that neither direction waits for the other:
+ * One thread, the carrier (dispatch_carry.c), moves them in both directions, and waits in
+ * neither:
  *
- * - the reader (dispatch_read.c) reads /dev/fuse into journal slots and sends
- *   them to the backend;
- * - the replier (dispatch_reply.c) takes what the backend sends, checks it, and
- *   writes it to the kernel.
+ * - dispatch_read.c reads /dev/fuse into journal slots, and has them sent to the backend;
+ * - dispatch_reply.c takes what the backend sends, checks it, and writes it to the kernel.
  *
  * The main thread opens and shuts the gate between journal and backend
  * (dispatch_redo.c).  While it is shut, what has been read waits in the journal,
@@ -16,13 +15,13 @@
  * comes from it is translated on the way (translate.h), and requests that need
  * something of an earlier incarnation go by the repair pool (repair.h).
  *
- * Who may touch a slot's struct inflight: the reader from IDLE until it is
- * WAITING, REPAIR or SENT; the repair thread that has it while it is REPAIR, and
- * whoever has the pool's lock while it is PARKED; the
- * replier while it is SENT and a channel is served; the main thread while no
- * channel is served (after DISPATCH_DRAINED, before the gate opens) all but the
- * reader's and the pool's.  `state` is the hand-over.  In the direct lane the reader has
- * none of them after INIT, and a slot that is IDLE here may be the backend's.
+ * Who may touch a slot's struct inflight: the carrier from IDLE until it is
+ * WAITING, REPAIR or SENT, and while it is SENT and a channel is served; the repair thread
+ * that has it while it is REPAIR, and whoever has the pool's lock while it is PARKED; the
+ * main thread while no channel is served (after DISPATCH_DRAINED, before the gate opens) all
+ * but the pool's and what the carrier is reading into.  `state` is the hand-over, and who has
+ * one that is WAITING has `lock`.  In the direct lane the carrier has none of them after INIT, and
+ * a slot that is IDLE here may be the backend's.
  *
  * Locks, in the order in which they are taken: lock, repair.lock, then either
  * ask.lock or translate.lock, notify.lock.
@@ -96,7 +95,7 @@ struct inflight {
 	struct cache_note known;
 };
 
-/* What the two threads tell the main thread; bits of dispatch.events. */
+/* What the carrier tells the main thread; bits of dispatch.events. */
 enum dispatch_event {
 	DISPATCH_KERNEL_INIT = 1 << 0, /* the kernel's INIT is in the session */
 	DISPATCH_KERNEL_GONE = 1 << 1, /* unmounted, or aborted */
@@ -107,7 +106,7 @@ enum dispatch_event {
 	DISPATCH_DISTRUST = 1 << 6,    /* what is known may be untrue: cache_distrust() */
 };
 
-/* Wakes the reader at the end; has a handler that does nothing (daemon.c). */
+/* Interrupts the main thread in a read() (dispatch_resend.c); has a handler that does nothing (daemon.c). */
 #define DISPATCH_SIGNAL SIGUSR2
 
 /* Slots are fewer: the number that marks INIT's unique on the channel. */
@@ -124,36 +123,38 @@ struct dispatch {
 	struct journal *journal;
 	struct session *session;
 	struct stats *stats;
-	struct keep keep; /* the replier's */
+	struct keep keep; /* the carrier's */
 	struct backing backing; /* likewise */
 	struct notify notify;
 	struct translate translate;
 	struct repair repair;
 	struct inflight *inflight; /* one per slot */
-	void *reply;		   /* the replier's buffer */
-	struct log_limit complaints; /* the replier's: what a backend does wrong */
+	void *reply;		   /* the carrier's buffer */
+	struct log_limit complaints; /* the carrier's: what a backend does wrong */
 
-	pthread_t reader;
-	pthread_t replier;
-	_Atomic bool reader_ended;
-	_Atomic bool unplugged; /* the kernel's end of the session is gone, whatever the reader waits for */
+	pthread_t carrier;
 	bool running;
+	_Atomic bool stop;
+	_Atomic bool unplugged; /* the kernel's end of the session is gone */
+	_Atomic bool starving;	/* the carrier has no slot to read into */
+	int kick;		/* eventfd: dispatch_kick() */
+
+	/* The carrier's own. */
+	uint32_t next; /* the slot to read into next, if it is claimed */
+	bool claimed;
+	bool holds;	 /* a request could not be sent: `held` waits for it */
+	bool wants_room; /* ... for room in the channel, else for the gate */
+	bool forgets_singly; /* the present incarnation does not know BATCH_FORGET */
+	uint32_t held;
 
 	/* Open: requests go to the channel.  Opened under `lock`, shut without it. */
 	_Atomic bool gate;
 
-	/* `lock` guards these, and is held while the reader sends. */
+	/* `lock` guards these, and is held while anybody sends: nobody waits with it. */
 	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	_Atomic bool stop;
 	int channel;	   /* -1: none.  The main thread's to set and close. */
-	uint32_t serial;   /* counts channels, so that the replier knows a new one */
+	uint32_t serial;   /* counts channels, so that the carrier knows a new one */
 	uint32_t incarnation;
-
-	/* `free_lock` guards the reader's wait for a slot. */
-	pthread_mutex_t free_lock;
-	pthread_cond_t freed;
-	_Atomic bool starving;
 
 	struct cache *cache; /* the mount's; NULL: it has none */
 	bool shared_store; /* told to backends: others write to the store too */
@@ -163,7 +164,7 @@ struct dispatch {
 	_Atomic bool watched;
 	_Atomic bool failing; /* what would wait for a backend is answered with an error */
 	_Atomic bool librelay; /* the present incarnation has said HELLO */
-	bool shared;	       /* the replier's: some incarnation was given the journal */
+	bool shared;	       /* the carrier's: some incarnation was given the journal */
 	_Atomic bool translated; /* backends make up their own ids: from the first dispatch_redo() on */
 	_Atomic bool forgetting; /* translate.forgets may hold some */
 	struct direct direct;
@@ -172,8 +173,8 @@ struct dispatch {
 	pid_t gone; /* the main thread's: whose channel has ended, and who has not; 0: none */
 	_Atomic uint64_t died_ns; /* when the last incarnation died, until the pause is noted */
 
-	uint64_t sequence; /* the reader's, for channel uniques; the main thread's where backends read */
-	uint64_t full_ns;  /* the reader's: when it last told of a full journal */
+	uint64_t sequence; /* the carrier's, for channel uniques; the main thread's where backends read */
+	uint64_t full_ns;  /* the carrier's: when it last told of a full journal */
 	uint8_t init_reply[sizeof(struct fuse_out_header) + sizeof(struct fuse_init_out)];
 	uint32_t init_reply_size;
 	pid_t peer_pid; /* who sent it; 0: unknown */
@@ -206,8 +207,7 @@ int dispatch_init_send(struct dispatch *dispatch, int channel, uint32_t incarnat
 void dispatch_channel_adopt(struct dispatch *dispatch, int channel, uint32_t incarnation);
 
 /*
- * Shuts the gate: nothing more is sent but what is being sent.  Waits for nothing:
- * the reader may be held up by a backend that takes nothing any more.
+ * Shuts the gate: nothing more is sent but what is being sent.  Waits for nothing.
  */
 void dispatch_gate_shut(struct dispatch *dispatch);
 
@@ -242,7 +242,7 @@ int dispatch_gate_open(struct dispatch *dispatch, bool *waited);
 /*
  * Answers EINTR for callers that are dying, so that they end though no backend is
  * there; and for the backend's own, which has to end before there can be another.  Only while the gate is shut.
- * And has the reader find out that the mount has ended, if that waits for the gate.
+ * And finds out whether the mount has ended, which the carrier does not while it holds a request.
  */
 void dispatch_sweep(struct dispatch *dispatch);
 
@@ -290,15 +290,17 @@ enum dispatch_pass {
  * and it is not in the namespace gate, and neither is it with DISPATCH_BEHIND.
  */
 int dispatch_pass(struct dispatch *dispatch, uint32_t slot, int flags);
-/* The reader: tells the backend what it may forget, if the gate is open. */
-void dispatch_forgets_send(struct dispatch *dispatch);
+/* Whether there may be something that the backend may forget. */
+bool dispatch_forgets(const struct dispatch *dispatch);
+/* The carrier: tells it, if the gate is open.  Returns whether all is told. */
+bool dispatch_forgets_send(struct dispatch *dispatch);
 /* Tells the backend that this request of its is interrupted.  A hint: a full or ended channel takes none. */
 void dispatch_interrupt(struct dispatch *dispatch, uint64_t channel_unique);
-/* The reader: answers the request from what relayd knows by itself, and frees the slot; or returns false. */
+/* The carrier: answers the request from what relayd knows by itself, and frees the slot; or returns false. */
 bool dispatch_known(struct dispatch *dispatch, uint32_t slot);
 /* Answers the request with an error (0: success without payload) and frees the slot. */
 void dispatch_answer(struct dispatch *dispatch, uint32_t slot, int error);
-/* The same for what only the reader has seen, and perhaps not found well-formed: no table is told. */
+/* The same for what only the carrier has seen, and perhaps not found well-formed: no table is told. */
 void dispatch_refuse(struct dispatch *dispatch, uint32_t slot, int error);
 /*
  * Writes a reply that was checked to the kernel, and frees the slot.  The header is
@@ -332,10 +334,15 @@ static inline uint64_t dispatch_kernel_number(uint64_t unique)
 {
 	return unique & ~FUSE_UNIQUE_RESEND;
 }
-/* Polls the kernel's end.  If it is gone, whoever waits for it is told. */
+/* The kernel's end is gone: nothing is read any more, and the main thread is told.  Once. */
+void dispatch_device_gone(struct dispatch *dispatch);
+/* Polls the kernel's end, for that. */
 void dispatch_device_look(struct dispatch *dispatch);
-/* Answers a request that waits, if its caller waits for nothing but that answer to die. */
-void dispatch_abandon(struct dispatch *dispatch, uint32_t slot, bool locked);
+/*
+ * Answers a request that waits, if its caller waits for nothing but that answer to die.  `lock` is
+ * held, or there is no channel.
+ */
+void dispatch_abandon(struct dispatch *dispatch, uint32_t slot);
 /*
  * Gives the kernel an error for a request in that state, and keeps its slot for the rollback.
  * Returns false if it is in another one by now.
@@ -383,13 +390,25 @@ void dispatch_event(struct dispatch *dispatch, unsigned events);
 uint64_t dispatch_now_ns(void);
 const char *dispatch_opcode_name(uint32_t opcode);
 /*
- * The replier: a BACK or UNBACK of the backend's, with its descriptor (-1: none), which stays the caller's.
+ * The carrier: a BACK or UNBACK of the backend's, with its descriptor (-1: none), which stays the caller's.
  * Returns 0, or -EPROTO if it is malformed.
  */
 int dispatch_backing_take(struct dispatch *dispatch, const void *packet, uint32_t size, int fd);
 /* Tells a new incarnation what earlier ones have registered.  0 or a negative errno. */
 int dispatch_backing_tell(struct dispatch *dispatch);
-void *dispatch_reader(void *arg);
-void *dispatch_replier(void *arg);
+
+/* Has the carrier look at what was changed.  From any thread. */
+void dispatch_kick(struct dispatch *dispatch);
+int dispatch_kick_init(struct dispatch *dispatch);
+void *dispatch_carrier(void *arg);
+
+/* The carrier: whether it may read the kernel's next request. */
+bool dispatch_device_ready(struct dispatch *dispatch);
+/* Takes it, after that.  Returns false if there is none. */
+bool dispatch_device_take(struct dispatch *dispatch);
+/* Sends the request that is held, if it can be by now. */
+void dispatch_held_send(struct dispatch *dispatch);
+/* Takes the backend's next packet.  Returns 0, -EAGAIN if there is none, or what the channel ended with. */
+int dispatch_channel_take(struct dispatch *dispatch, int channel);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * What a backend says about files that the kernel reads and writes by itself, and what the
- * next one is told of them (backing.h).  On the replier's thread, which takes all that a
+ * next one is told of them (backing.h).  On the carrier's thread, which takes all that a
  * backend has sent before it says that the channel has ended: what was asked for is
  * in the table before the next incarnation is welcomed.
  */

@@ -65,21 +65,14 @@ void dispatch_lane_decide(struct dispatch *dispatch)
 
 	if (atomic_load(&direct->lane) != DIRECT_LANE_OPEN)
 		return;
-	pthread_mutex_lock(&dispatch->lock);
-	atomic_store(&direct->lane, dispatch->session->native ? DIRECT_LANE_DIRECT : DIRECT_LANE_SOCKET);
-	pthread_cond_broadcast(&dispatch->changed);
-	pthread_mutex_unlock(&dispatch->lock);
-}
-
-bool dispatch_lane_wait(struct dispatch *dispatch)
-{
-	const struct direct *direct = &dispatch->direct;
-
-	pthread_mutex_lock(&dispatch->lock);
-	while (!dispatch->stop && !dispatch->unplugged && atomic_load(&direct->lane) == DIRECT_LANE_OPEN)
-		pthread_cond_wait(&dispatch->changed, &dispatch->lock);
-	pthread_mutex_unlock(&dispatch->lock);
-	return atomic_load(&direct->lane) == DIRECT_LANE_SOCKET;
+	if (dispatch->session->native) {
+		/* The carrier has read INIT, and nothing since. */
+		session_nonblocking(dispatch->session, false);
+		atomic_store(&direct->lane, DIRECT_LANE_DIRECT);
+	} else {
+		atomic_store(&direct->lane, DIRECT_LANE_SOCKET);
+		dispatch_kick(dispatch);
+	}
 }
 
 static int message_send(struct dispatch *dispatch, uint32_t opcode)

@@ -16,7 +16,7 @@
  *
  * Without RESEND (kernels before 6.9, --resend=off) they wait in the journal at once.
  *
- * All of it is the main thread's, and needs no lock: the reader has ended, and the replier
+ * All of it is the main thread's, and needs no lock: the carrier does not read, and
  * has no channel, or none on which anything was sent that is in question.
  *
  * What a backend leaves in the journal is not trusted: each slot is copied, then checked.
@@ -34,7 +34,7 @@ struct inflight;
 
 enum direct_lane {
 	DIRECT_LANE_OPEN,   /* the first backend decides */
-	DIRECT_LANE_SOCKET, /* relayd's reader reads */
+	DIRECT_LANE_SOCKET, /* relayd's carrier reads */
 	DIRECT_LANE_DIRECT, /* backends do */
 };
 
@@ -42,7 +42,7 @@ struct direct {
 	bool wanted;	       /* --lane=direct: what is linked with librelay is to read by itself */
 	bool no_resend;	       /* --resend=off, or the kernel has refused it */
 	_Atomic uint32_t lane; /* enum direct_lane: from the first dispatch_redo() on it stays */
-	_Atomic bool paused;   /* the replier's: no thread of the backend reads any more */
+	_Atomic bool paused;   /* the carrier's: no thread of the backend reads any more */
 	uint8_t *buffer;       /* what the main thread reads */
 	uint32_t held;	       /* the size of what is in it, for which there was no slot; 0: nothing */
 	uint8_t *copy;	       /* of the slot that is being looked at */
@@ -59,10 +59,8 @@ static inline bool direct_is(const struct direct *direct)
 	return atomic_load_explicit(&direct->lane, memory_order_acquire) == DIRECT_LANE_DIRECT;
 }
 
-/* The first backend's answer to INIT is agreed: has the reader go on, or end. */
+/* The first backend's answer to INIT is agreed: the carrier reads on, or never again. */
 void dispatch_lane_decide(struct dispatch *dispatch);
-/* The reader, after INIT: waits until it is known.  Returns whether it is to read on. */
-bool dispatch_lane_wait(struct dispatch *dispatch);
 
 /* Tells the backend to read; `lock` is held.  Returns 0 or -EAGAIN if the channel is full. */
 int dispatch_go(struct dispatch *dispatch);

@@ -1,6 +1,6 @@
 /*
  * Answering with errors, after no backend has served for as long as the mount's policy has
- * applications wait (--down-policy).  All on the main thread, but for what the reader finds
+ * applications wait (--down-policy).  All on the main thread, but for what the carrier finds
  * out by itself.
  *
  *   ENOTCONN  no backend has seen the request: nothing was done
@@ -46,15 +46,14 @@ void dispatch_fail_waiting(struct dispatch *dispatch)
 {
 	if (direct_is(&dispatch->direct))
 		dispatch_drain_all(dispatch);
-	/* The reader may be in a send to a backend that takes nothing: the next sweep comes. */
-	if (pthread_mutex_trylock(&dispatch->lock) != 0)
-		return;
+	pthread_mutex_lock(&dispatch->lock);
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
 		dispatch_fail(dispatch, slot);
 	if (dispatch_is_uring(dispatch))
 		dispatch_rings_fail(dispatch);
-	pthread_cond_broadcast(&dispatch->changed);
 	pthread_mutex_unlock(&dispatch->lock);
+	/* The carrier may hold one of them. */
+	dispatch_kick(dispatch);
 }
 
 void dispatch_fail_begin(struct dispatch *dispatch)

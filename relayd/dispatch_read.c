@@ -1,9 +1,9 @@
 /*
- * The reader: from the kernel into the journal, and on to the backend.
+ * From the kernel into the journal, and on to the backend.
  *
  * read() takes the request off the kernel's queue, and from then on its caller
- * cannot be killed until it is answered.  So while no backend is there the reader
- * reads at most one request, and leaves the rest with the kernel.
+ * cannot be killed until it is answered.  So where a request cannot be sent (no backend is
+ * there, or its channel is full) that one is held, and the rest is left with the kernel.
  */
 #include "dispatch.h"
 
@@ -41,27 +41,26 @@ static void full_log(struct dispatch *dispatch)
 		    dispatch->journal->map.large);
 }
 
-/* Waits for a large slot.  Returns false when the threads are to end, or there is none for what will not come. */
-static bool slot_claim(struct dispatch *dispatch, uint32_t *slot)
+/* Has a large slot ready for the next request.  If there is none, who frees one kicks the carrier. */
+static bool slot_claim(struct dispatch *dispatch)
 {
 	uint32_t large = dispatch->journal->map.large;
-	bool found = dispatch_find_idle(dispatch, 0, large, slot);
 
-	if (!found) {
+	if (dispatch->claimed)
+		return true;
+	if (!dispatch_find_idle(dispatch, 0, large, &dispatch->next)) {
 		full_log(dispatch);
-		pthread_mutex_lock(&dispatch->free_lock);
 		/* Set before the second look: who frees a slot after that look sees it. */
 		atomic_store(&dispatch->starving, true);
-		while (!(found = dispatch_find_idle(dispatch, 0, large, slot)) && !dispatch->stop && !dispatch->unplugged)
-			pthread_cond_wait(&dispatch->freed, &dispatch->free_lock);
+		if (!dispatch_find_idle(dispatch, 0, large, &dispatch->next))
+			return false;
+	}
+	if (atomic_load_explicit(&dispatch->starving, memory_order_relaxed))
 		atomic_store(&dispatch->starving, false);
-		pthread_mutex_unlock(&dispatch->free_lock);
-	}
-	if (found) {
-		journal_slot_claim(dispatch->journal, *slot);
-		atomic_store(&dispatch->inflight[*slot].state, INFLIGHT_READING);
-	}
-	return found;
+	journal_slot_claim(dispatch->journal, dispatch->next);
+	atomic_store(&dispatch->inflight[dispatch->next].state, INFLIGHT_READING);
+	dispatch->claimed = true;
+	return true;
 }
 
 /*
@@ -120,38 +119,41 @@ void dispatch_name_unique(struct dispatch *dispatch, uint32_t slot)
 }
 
 /*
- * Publishes a whole request in its slot, and sends it.  While the gate is shut it
- * waits, and then it may be a redo that has sent it.
+ * A request that is whole, or waits since it was: sends it.  While the gate is shut it waits, and
+ * then it may be a redo that has sent it.  What nobody waits for holds nobody up, and
+ * what comes behind it may have to be answered; it is sent before the gate opens.
+ * Returns 0 when it is off the carrier's hands, or -EAGAIN; *room: since the channel is full.
  */
-static void request_pass(struct dispatch *dispatch, uint32_t slot)
+static int request_send(struct dispatch *dispatch, uint32_t slot, bool *room)
 {
 	struct inflight *r = &dispatch->inflight[slot];
+	int err = 0;
 
-	dispatch_name_unique(dispatch, slot);
-	/* A process dying before this leaves READING: nobody has seen the request whole. */
-	journal_slot_publish(dispatch->journal, slot, r->unique, r->channel_unique, r->opcode, r->size);
 	pthread_mutex_lock(&dispatch->lock);
-	atomic_store(&r->state, INFLIGHT_WAITING);
-	/* What nobody waits for holds nobody up, and what comes behind it may have to be answered. */
-	while (!dispatch->gate && !dispatch->stop && !dispatch->unplugged && !r->unwaited && !dispatch->failing &&
-	       atomic_load(&r->state) == INFLIGHT_WAITING)
-		pthread_cond_wait(&dispatch->changed, &dispatch->lock);
-	if (dispatch->gate && atomic_load(&r->state) == INFLIGHT_WAITING)
-		dispatch_send(dispatch, slot, 0);
-	else if (dispatch->failing && atomic_load(&r->state) == INFLIGHT_WAITING)
-		dispatch_fail(dispatch, slot);
+	if (atomic_load(&r->state) == INFLIGHT_WAITING) {
+		*room = dispatch->gate;
+		if (dispatch->gate)
+			err = dispatch_send(dispatch, slot, MSG_DONTWAIT);
+		else if (dispatch->failing)
+			dispatch_fail(dispatch, slot);
+		else if (!r->unwaited)
+			err = -EAGAIN;
+	}
 	pthread_mutex_unlock(&dispatch->lock);
+	return err;
 }
 
 /*
  * The answer to a request that the backend, or an earlier one, has made by a notification.  Its
  * unique is that one's own.  One that cannot be told which node it is about is told nothing.
+ * Returns as request_send().
  */
-static void notify_reply_pass(struct dispatch *dispatch, uint32_t slot, uint32_t size)
+static int notify_reply_send(struct dispatch *dispatch, uint32_t slot, bool *room)
 {
+	uint32_t size = dispatch->inflight[slot].size;
 	char *request = journal_request(dispatch->journal, slot);
 	struct translate_head head = {.size = 0};
-	bool pass;
+	bool pass, full = false;
 
 	pthread_mutex_lock(&dispatch->lock);
 	pass = dispatch->gate;
@@ -164,10 +166,43 @@ static void notify_reply_pass(struct dispatch *dispatch, uint32_t slot, uint32_t
 		};
 		const struct msghdr message = {.msg_iov = iov, .msg_iovlen = 2};
 
-		sendmsg(dispatch->channel, &message, MSG_NOSIGNAL);
+		full = sendmsg(dispatch->channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 	}
 	pthread_mutex_unlock(&dispatch->lock);
+	*room = full;
+	if (full)
+		return -EAGAIN;
 	dispatch_free(dispatch, slot);
+	return 0;
+}
+
+void dispatch_held_send(struct dispatch *dispatch)
+{
+	bool room = false;
+	int err = dispatch->inflight[dispatch->held].opcode == FUSE_NOTIFY_REPLY
+			  ? notify_reply_send(dispatch, dispatch->held, &room)
+			  : request_send(dispatch, dispatch->held, &room);
+
+	dispatch->holds = err != 0;
+	dispatch->wants_room = dispatch->holds && room;
+}
+
+static void slot_hold(struct dispatch *dispatch, uint32_t slot)
+{
+	dispatch->held = slot;
+	dispatch_held_send(dispatch);
+}
+
+/* Publishes a whole request in its slot, and sends it. */
+static void request_pass(struct dispatch *dispatch, uint32_t slot)
+{
+	struct inflight *r = &dispatch->inflight[slot];
+
+	dispatch_name_unique(dispatch, slot);
+	/* A process dying before this leaves READING: nobody has seen the request whole. */
+	journal_slot_publish(dispatch->journal, slot, r->unique, r->channel_unique, r->opcode, r->size);
+	atomic_store(&r->state, INFLIGHT_WAITING);
+	slot_hold(dispatch, slot);
 }
 
 /* The tables know at once, whether a backend is there or not; it is told what it has to know. */
@@ -265,7 +300,7 @@ static void request_take(struct dispatch *dispatch, uint32_t slot, uint32_t size
 		dispatch_interrupt_take(dispatch, (const void *)(request + sizeof(struct fuse_in_header)));
 		dispatch_free(dispatch, slot);
 	} else if (r->opcode == FUSE_NOTIFY_REPLY) {
-		notify_reply_pass(dispatch, slot, size);
+		slot_hold(dispatch, slot);
 	} else if (r->opcode == FUSE_INIT) {
 		init_take(dispatch, slot, size);
 	} else if (op->flags & RELAY_OP_OWN) {
@@ -277,43 +312,35 @@ static void request_take(struct dispatch *dispatch, uint32_t slot, uint32_t size
 	}
 }
 
-void *dispatch_reader(void *arg)
+bool dispatch_device_ready(struct dispatch *dispatch)
 {
-	struct dispatch *dispatch = arg;
-	uint32_t slot;
-	bool told = false;
+	/* After INIT nobody reads before it is known who is to. */
+	bool ours = atomic_load(&dispatch->direct.lane) == DIRECT_LANE_SOCKET ||
+		    (dispatch->direct.wanted && !dispatch->session->init_size);
 
-	while (!told && slot_claim(dispatch, &slot)) {
-		void *buffer = journal_request(dispatch->journal, slot);
-		uint32_t capacity = journal_request_capacity(dispatch->journal, slot);
-		ssize_t n;
+	return ours && !dispatch->holds && !atomic_load(&dispatch->unplugged) && slot_claim(dispatch);
+}
 
-		do { /* ENOENT: the request was given up while it was being copied */
-			n = read(dispatch->session->fd, buffer, capacity);
-		} while (n < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT) && !dispatch->stop);
-		if (n <= 0) {
-			if (n < 0 && errno != ENODEV && !dispatch->stop)
-				log_error("%s: reading from /dev/fuse: %s", dispatch->name, strerror(errno));
-			dispatch_free(dispatch, slot);
-			told = true;
-			continue;
-		}
+bool dispatch_device_take(struct dispatch *dispatch)
+{
+	uint32_t slot = dispatch->next;
+	void *buffer = journal_request(dispatch->journal, slot);
+	uint32_t capacity = journal_request_capacity(dispatch->journal, slot);
+	ssize_t n;
+
+	do { /* ENOENT: the request was given up while it was being copied */
+		n = read(dispatch->session->fd, buffer, capacity);
+	} while (n < 0 && (errno == EINTR || errno == ENOENT));
+	if (n < 0 && errno == EAGAIN)
+		return false;
+	dispatch->claimed = false;
+	if (n > 0) {
 		request_take(dispatch, slot, (uint32_t)n);
-		if (dispatch->direct.wanted && dispatch->session->init_size && !dispatch_lane_wait(dispatch))
-			break;
-		if (atomic_load_explicit(&dispatch->forgetting, memory_order_relaxed) ||
-		    atomic_load_explicit(&dispatch->translate.forgets_due, memory_order_relaxed))
-			dispatch_forgets_send(dispatch);
+		return true;
 	}
-	/* From here on the main thread looks for the end: dispatch_device_look(). */
-	if (direct_is(&dispatch->direct) && !dispatch->unplugged) {
-		atomic_store(&dispatch->reader_ended, true);
-		return NULL;
-	}
-	/* Now: an unmounted one is out of sight before its connection ends. */
-	if (told || dispatch->unplugged)
-		dispatch->session->aborted = session_mounted(dispatch->session);
-	atomic_store(&dispatch->reader_ended, true);
-	dispatch_event(dispatch, DISPATCH_KERNEL_GONE);
-	return NULL;
+	if (n < 0 && errno != ENODEV)
+		log_error("%s: reading from /dev/fuse: %s", dispatch->name, strerror(errno));
+	dispatch_free(dispatch, slot);
+	dispatch_device_gone(dispatch);
+	return false;
 }

@@ -45,8 +45,8 @@ void dispatch_channel_adopt(struct dispatch *dispatch, int channel, uint32_t inc
 	dispatch->channel = channel;
 	dispatch->incarnation = incarnation;
 	dispatch->serial++;
-	pthread_cond_broadcast(&dispatch->changed);
 	pthread_mutex_unlock(&dispatch->lock);
+	dispatch_kick(dispatch);
 }
 
 int dispatch_channel_begin(struct dispatch *dispatch, int channel, uint32_t incarnation)
@@ -143,7 +143,7 @@ void dispatch_channel_end(struct dispatch *dispatch, bool own_fault)
 	/* From here on no repair thread has a slot, or asks on the channel. */
 	repair_shut(&dispatch->repair);
 	known_incarnation(dispatch);
-	/* Once the lock was had with the gate shut, the reader is past its last send. */
+	/* Once the lock was had with the gate shut, the carrier is past its last send. */
 	pthread_mutex_lock(&dispatch->lock);
 	dispatch->channel = -1;
 	pthread_mutex_unlock(&dispatch->lock);
@@ -275,14 +275,13 @@ bool dispatch_caller_waits_in_vain(const struct dispatch *dispatch, uint32_t pid
 	return caller == CALLER_GONE || (caller == CALLER_DYING && !forced);
 }
 
-/* `lock` is held, or else nothing is done to what the reader may be about to send. */
-void dispatch_abandon(struct dispatch *dispatch, uint32_t slot, bool locked)
+void dispatch_abandon(struct dispatch *dispatch, uint32_t slot)
 {
 	struct inflight *r = &dispatch->inflight[slot];
 	uint32_t state = atomic_load(&r->state);
 
 	/* SENT: to the one that is gone, and nobody reads its channel any more. */
-	if (!(state == INFLIGHT_WAITING && locked) && !(state == INFLIGHT_SENT && dispatch->gone))
+	if (state != INFLIGHT_WAITING && !(state == INFLIGHT_SENT && dispatch->gone))
 		return;
 	if (r->unwaited || !dispatch_caller_waits_in_vain(dispatch, r->pid, r->forced || state == INFLIGHT_SENT))
 		return;
@@ -302,7 +301,7 @@ static void redo_settle(struct dispatch *dispatch, unsigned lives)
 
 		/* A caller that was killed while a backend held its request: the next may hold it as long. */
 		if (atomic_load(&r->interrupted))
-			dispatch_abandon(dispatch, slot, true);
+			dispatch_abandon(dispatch, slot);
 		state = atomic_load(&r->state);
 		if (state == INFLIGHT_ABANDONED) {
 			dispatch_free(dispatch, slot);
@@ -366,33 +365,25 @@ int dispatch_gate_open(struct dispatch *dispatch, bool *waited)
 	err = redo_send_all(dispatch, false);
 	if (!err && direct_is(&dispatch->direct))
 		err = dispatch_go(dispatch);
-	if (!err) {
+	if (!err)
 		atomic_store(&dispatch->gate, true);
-		pthread_cond_broadcast(&dispatch->changed);
-	}
 	pthread_mutex_unlock(&dispatch->lock);
+	dispatch_kick(dispatch);
 	return err;
 }
 
 void dispatch_sweep(struct dispatch *dispatch)
 {
-	bool locked;
-
 	if (direct_is(&dispatch->direct))
 		dispatch_retake(dispatch);
-	/*
-	 * If the reader has the lock it may be held up by a backend that takes nothing, and so
-	 * must not hold up us; or is about to send what it has just found the gate open for.
-	 */
-	locked = pthread_mutex_trylock(&dispatch->lock) == 0;
 	dispatch_device_look(dispatch);
+	/* The carrier may be about to send what it has just found the gate open for. */
+	pthread_mutex_lock(&dispatch->lock);
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
-		dispatch_abandon(dispatch, slot, locked);
+		dispatch_abandon(dispatch, slot);
 	if (dispatch_is_uring(dispatch))
 		dispatch_rings_sweep(dispatch);
-	if (!locked)
-		return;
-	/* The reader may have waited with one of them. */
-	pthread_cond_broadcast(&dispatch->changed);
 	pthread_mutex_unlock(&dispatch->lock);
+	/* It may hold one of them. */
+	dispatch_kick(dispatch);
 }

@@ -1,7 +1,7 @@
 /*
- * The replier: what a backend sends, checked, and on to the kernel.
+ * What a backend sends, checked, and on to the kernel.
  *
- * One thread reads the channel, so that messages are handled in the order in
+ * One thread, the carrier, reads the channel, so that messages are handled in the order in
  * which they were sent (a descriptor is kept before the reply that relies on it
  * goes out), and so that the end of the channel is the end: what a backend had
  * sent before it died is taken, whatever it was in the midst of.
@@ -220,8 +220,10 @@ static void notification_take(struct dispatch *dispatch, const struct packet *pa
 		return;
 	case -ENOSYS:
 		/* What ntfs-3g, whose library does not know BATCH_FORGET, says to each: the kernel drops it. */
-		if (packet->size == sizeof(*header))
+		if (packet->size == sizeof(*header)) {
+			dispatch->forgets_singly = true;
 			return;
+		}
 		break;
 	default:
 		break;
@@ -353,68 +355,35 @@ static bool channel_ended(int channel)
 	return ioctl(channel, SIOCINQ, &left) < 0 || left == 0;
 }
 
-/* Until the channel has ended and nothing is left in it. */
-static void channel_serve(struct dispatch *dispatch, int channel)
+int dispatch_channel_take(struct dispatch *dispatch, int channel)
 {
-	for (;;) {
-		int fd = -1;
-		unsigned fds = 1;
-		pid_t sender;
-		ssize_t n = relay_internal_recv_fds_from(channel, dispatch->reply, DISPATCH_REPLY_SIZE, &fd, &fds,
-							 &sender);
-		struct packet packet = {
-			.bytes = dispatch->reply,
-			.size = n < 0 ? DISPATCH_REPLY_SIZE : (uint32_t)n,
-			.truncated = n == -EMSGSIZE,
-			.fd = &fd,
-			.sender = sender,
-		};
-		bool ended;
+	int fd = -1;
+	unsigned fds = 1;
+	pid_t sender;
+	ssize_t n = relay_internal_recv_fds_from(channel, MSG_DONTWAIT, dispatch->reply, DISPATCH_REPLY_SIZE, &fd,
+						 &fds, &sender);
+	struct packet packet = {
+		.bytes = dispatch->reply,
+		.size = n < 0 ? DISPATCH_REPLY_SIZE : (uint32_t)n,
+		.truncated = n == -EMSGSIZE,
+		.fd = &fd,
+		.sender = sender,
+	};
 
-		if (fds == 0)
-			fd = -1;
-		/*
-		 * ECONNRESET: it died with requests unread.  Said once, before what it had
-		 * sent by then, which must not be lost.
-		 */
-		if (n == -ECONNRESET)
-			continue;
-		if (n < 0 && n != -EMSGSIZE)
-			return;
-		ended = n == 0 && channel_ended(channel);
-		if (!ended)
-			packet_take(dispatch, &packet);
-		if (fd >= 0)
-			close(fd);
-		if (ended)
-			return;
-	}
-}
-
-void *dispatch_replier(void *arg)
-{
-	struct dispatch *dispatch = arg;
-	uint32_t served = 0;
-
-	pthread_mutex_lock(&dispatch->lock);
-	for (;;) {
-		uint32_t incarnation;
-		int channel;
-
-		while (!dispatch->stop && dispatch->serial == served)
-			pthread_cond_wait(&dispatch->changed, &dispatch->lock);
-		if (dispatch->stop)
-			break;
-		served = dispatch->serial;
-		channel = dispatch->channel;
-		incarnation = dispatch->incarnation;
-		pthread_mutex_unlock(&dispatch->lock);
-		channel_serve(dispatch, channel);
-		/* Nothing is answered any more: who waits for that is told, before anybody waits for this end. */
-		repair_end(&dispatch->repair, incarnation);
-		dispatch_event(dispatch, DISPATCH_DRAINED);
-		pthread_mutex_lock(&dispatch->lock);
-	}
-	pthread_mutex_unlock(&dispatch->lock);
-	return NULL;
+	if (fds == 0)
+		fd = -1;
+	/*
+	 * ECONNRESET: it died with requests unread.  Said once, before what it had
+	 * sent by then, which must not be lost.
+	 */
+	if (n == -ECONNRESET)
+		return 0;
+	if (n < 0 && n != -EMSGSIZE)
+		return (int)n;
+	if (n == 0 && channel_ended(channel))
+		return -EPIPE;
+	packet_take(dispatch, &packet);
+	if (fd >= 0)
+		close(fd);
+	return 0;
 }

@@ -20,7 +20,6 @@
 #include "dispatch_direct.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,20 +31,12 @@
 #define ALARM_NS 10000000
 #define ALARMS_MAX 10u
 
-static void flag_set(struct dispatch *dispatch, bool on)
-{
-	int flags = fcntl(dispatch->session->fd, F_GETFL);
-
-	if (flags >= 0)
-		fcntl(dispatch->session->fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
-}
-
 static void nonblocking_set(struct dispatch *dispatch, bool on)
 {
 	const struct timespec after = {.tv_nsec = on ? ALARM_NS : 0};
 
 	timer_settime(dispatch->direct.alarm, 0, &(struct itimerspec){after, after}, NULL);
-	flag_set(dispatch, on);
+	session_nonblocking(dispatch->session, on);
 }
 
 /* ---- giving back ---------------------------------------------------------- */
@@ -95,7 +86,7 @@ static int resend_ask(struct dispatch *dispatch)
 static void dying_answer(struct dispatch *dispatch)
 {
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
-		dispatch_abandon(dispatch, slot, true);
+		dispatch_abandon(dispatch, slot);
 }
 
 void dispatch_resend(struct dispatch *dispatch)
@@ -261,7 +252,7 @@ static bool pending_read(struct dispatch *dispatch)
 	do { /* ENOENT: the request was given up while it was being copied */
 		n = read(dispatch->session->fd, dispatch->direct.buffer, capacity);
 		if (n < 0 && errno == EINTR) {
-			flag_set(dispatch, true);
+			session_nonblocking(dispatch->session, true);
 			errno = EINTR;
 			alarms++;
 		}

@@ -14,6 +14,7 @@
 #include "dispatch.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -209,10 +210,27 @@ int dispatch_send(struct dispatch *dispatch, uint32_t slot, int flags)
 	return 0;
 }
 
-void dispatch_forgets_send(struct dispatch *dispatch)
+bool dispatch_forgets(const struct dispatch *dispatch)
+{
+	return atomic_load_explicit(&dispatch->forgetting, memory_order_relaxed) ||
+	       atomic_load_explicit(&dispatch->translate.forgets_due, memory_order_relaxed);
+}
+
+/* Whether a packet of FORGETs is taken by the channel.  Nobody fills it meanwhile: `lock` is held. */
+static bool has_room(const struct dispatch *dispatch)
+{
+	struct pollfd poller = {.fd = dispatch->channel, .events = POLLOUT};
+
+	return poll(&poller, 1, 0) > 0;
+}
+
+bool dispatch_forgets_send(struct dispatch *dispatch)
 {
 	_Alignas(8) uint8_t packet[FORGETS_SIZE];
 	struct iovec iov = {.iov_base = packet};
+	/* Before this minor there was no BATCH_FORGET. */
+	uint32_t minor = dispatch->forgets_singly ? 0 : dispatch->session->answer.minor;
+	bool room = true;
 	int err = 0;
 
 	pthread_mutex_lock(&dispatch->lock);
@@ -224,10 +242,11 @@ void dispatch_forgets_send(struct dispatch *dispatch)
 	if (dispatch->gate && namegate_change_try(&dispatch->repair.restore.names)) {
 		/* First: what comes while these are sent says so again. */
 		atomic_store(&dispatch->forgetting, false);
-		while (!err &&
-		       (iov.iov_len = translate_forgets_take(&dispatch->translate, dispatch->session->answer.minor,
-							     packet, sizeof(packet))) > 0)
-			err = packet_send(dispatch, &iov, 1, 0);
+		while (!err && (room = has_room(dispatch)) &&
+		       (iov.iov_len = translate_forgets_take(&dispatch->translate, minor, packet, sizeof(packet))) > 0)
+			err = packet_send(dispatch, &iov, 1, MSG_DONTWAIT);
+		if (!room)
+			atomic_store(&dispatch->forgetting, true);
 		/* If the channel has ended meanwhile there is nothing to end; and no other can have begun. */
 		namegate_change_end(&dispatch->repair.restore.names);
 	}
@@ -235,4 +254,5 @@ void dispatch_forgets_send(struct dispatch *dispatch)
 	/* To a backend that is dying they are nothing.  Any other has nodes that nobody wants, until it ends. */
 	if (err && err != -EPIPE && err != -ECONNRESET)
 		log_warning("%s: a FORGET cannot be sent: %s", dispatch->name, strerror(-err));
+	return !dispatch_forgets(dispatch);
 }

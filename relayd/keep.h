@@ -1,6 +1,6 @@
 /*
  * The descriptors that backends have left with their mount, under keys.  Used by
- * one thread at a time (the replier; the main thread once that has ended).
+ * one thread at a time (the carrier; the main thread once that has ended).
  */
 #ifndef RELAYD_KEEP_H
 #define RELAYD_KEEP_H

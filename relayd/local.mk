@@ -46,6 +46,7 @@ relayd_librelayd_a_SOURCES = \
 	relayd/dispatch_backing.c \
 	relayd/dispatch_direct.c \
 	relayd/dispatch_direct.h \
+	relayd/dispatch_carry.c \
 	relayd/dispatch_fail.c \
 	relayd/dispatch_read.c \
 	relayd/dispatch_redo.c \

@@ -2,7 +2,7 @@
  * A mount, and its end.
  *
  * It ends in this order: the kernel's side goes (umount, by us or by anybody),
- * the reader finds that out, the supervisor ends the backend, and when the
+ * the carrier finds that out, the supervisor ends the backend, and when the
  * process is gone the threads are joined and everything is released.  Unmounting
  * may need answers from the backend, so it has a thread of its own.
  */
@@ -73,7 +73,7 @@ static void unmount_finish(struct mount *mount)
 {
 	pthread_join(mount->unmounter, NULL);
 	mount->unmounting = false;
-	/* The reader may not be told by the kernel: mount_free() tells it. */
+	/* The carrier may not be told by the kernel: mount_free() tells it. */
 	if (mount->how == SESSION_UNMOUNT_ABORT && !mount->kernel_gone)
 		kernel_leave(mount);
 	if (mount->kernel_gone)

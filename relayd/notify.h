@@ -1,7 +1,7 @@
 /*
  * Notifications from a backend to the kernel.  The kernel may make the writer of
  * one wait for a page or a directory that is locked until some request is
- * answered, so they have a thread of their own: the replier must go on.
+ * answered, so they have a thread of their own: the carrier must go on.
  */
 #ifndef RELAYD_NOTIFY_H
 #define RELAYD_NOTIFY_H

@@ -87,7 +87,7 @@ static enum job job_take(struct repair_worker *worker)
 	return JOB_SLOT;
 }
 
-/* Open files that the kernel does not know of.  What may be forgotten then is told by the reader. */
+/* Open files that the kernel does not know of.  What may be forgotten then is told by the carrier. */
 static int releases_do(struct repair_worker *worker)
 {
 	struct dispatch *dispatch = worker->repair->dispatch;
@@ -99,6 +99,7 @@ static int releases_do(struct repair_worker *worker)
 				  release.dir);
 		translate_release_done(&dispatch->translate, &release);
 		atomic_store(&dispatch->forgetting, true);
+		dispatch_kick(dispatch);
 	}
 	return 0;
 }

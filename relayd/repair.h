@@ -86,7 +86,7 @@ void repair_certain(struct repair *repair, const void *request);
 void repair_open(struct repair *repair, uint32_t incarnation);
 
 /*
- * The replier: the channel of this incarnation has ended.  Asks return, and slots that no
+ * The carrier: the channel of this incarnation has ended.  Asks return, and slots that no
  * thread works on are WAITING again; the others follow.  Waits for nothing.
  */
 void repair_end(struct repair *repair, uint32_t incarnation);
@@ -97,7 +97,7 @@ void repair_end(struct repair *repair, uint32_t incarnation);
  */
 void repair_shut(struct repair *repair);
 
-/* The replier: a packet for an ask, of which `size` holds a header.  Returns false if it is for none. */
+/* The carrier: a packet for an ask, of which `size` holds a header.  Returns false if it is for none. */
 bool repair_reply(struct repair *repair, uint32_t slot, const void *reply, uint32_t size);
 
 /* ---- repair_slot.c: one request ------------------------------------------ */

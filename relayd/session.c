@@ -354,6 +354,14 @@ int session_unmount(struct session *session, enum session_unmount how)
 	return err;
 }
 
+void session_nonblocking(const struct session *session, bool on)
+{
+	int flags = fcntl(session->fd, F_GETFL);
+
+	if (flags >= 0)
+		fcntl(session->fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+}
+
 void session_device_close(struct session *session)
 {
 	if (session->fd >= 0)

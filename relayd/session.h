@@ -22,7 +22,7 @@ struct session {
 	bool by_helper;	  /* mounted by fusermount3, which must unmount too */
 	_Atomic bool mounted; /* and not unmounted by us */
 	int mount_id;	  /* of /proc/self/mountinfo */
-	bool aborted;	  /* the connection has ended, and the mount is there still; the reader's to set */
+	bool aborted;	  /* the connection has ended, and the mount is there still */
 
 	/* The kernel's INIT, as it came. */
 	_Alignas(8) uint8_t init[SESSION_INIT_MAX];
@@ -32,7 +32,7 @@ struct session {
 	struct fuse_init_out answer;
 	bool agreed;
 	bool native; /* with `agreed`: backends are linked with librelay, and see the kernel's own ids */
-	bool rings;  /* INIT is, or is to be, answered with FUSE_OVER_IO_URING: the replier's until it is agreed */
+	bool rings;  /* INIT is, or is to be, answered with FUSE_OVER_IO_URING: the carrier's until it is agreed */
 	bool may_back; /* files may be registered for FUSE passthrough: backing_allowed(), and the mount is root's */
 };
 
@@ -85,6 +85,9 @@ bool session_mounted(const struct session *session);
 
 /* The s_dev of its superblock, as stat(2) would say it of any file there; 0: it cannot be told.  Asks nothing of it. */
 dev_t session_device(const struct session *session);
+
+/* Whether read() of /dev/fuse waits, by whomever: the flag is the open file's, which others may share. */
+void session_nonblocking(const struct session *session, bool on);
 
 /* Closes /dev/fuse, which ends every request still waiting on the mount. */
 void session_device_close(struct session *session);

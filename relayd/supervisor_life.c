@@ -222,7 +222,7 @@ void life_channel_prepare(int channel)
 	int flags = fcntl(channel, F_GETFL);
 
 	channel_enlarge(channel);
-	/* Who attached may have made it for polling: the reader and the replier wait in it. */
+	/* Who attached may have made it for polling: what was kept is told by sends that wait for room. */
 	if (flags >= 0 && (flags & O_NONBLOCK))
 		fcntl(channel, F_SETFL, flags & ~O_NONBLOCK);
 	setsockopt(channel, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
@@ -240,7 +240,7 @@ static void channel_take(struct supervisor *s, int channel)
 static void life_begin(struct supervisor *s)
 {
 	s->wanted = s->begun = s->accused = false;
-	s->drained = true; /* until the replier has the channel */
+	s->drained = true; /* until the carrier has the channel */
 	s->serving_ns = 0;
 	s->exit_status = 0;
 	s->incarnation++;

@@ -10,7 +10,7 @@
  *             requests then.
  *
  * Either stays unread on its channel, and the backend that serves is drained.  When that
- * one is certainly gone the candidate becomes the next incarnation, whose replier reads that first
+ * one is certainly gone the candidate becomes the next incarnation, whose carrier reads that first
  * packet as if it had just come: so it has given its place to nobody, and two never work on one
  * store.
  *

@@ -33,6 +33,7 @@ tests_unit_test_direct_crash_LDADD = $(crash_ldadd)
 unit_tests += tests/unit/test_dirlog
 unit_tests += tests/unit/test_dispatch_direct
 tests_unit_test_dispatch_direct_SOURCES = tests/unit/test_dispatch_direct.c $(stuck_test_sources)
+unit_tests += tests/unit/test_dispatch_carry
 unit_tests += tests/unit/test_dispatch_read
 unit_tests += tests/unit/test_dispatch_redo
 tests_unit_test_dispatch_redo_SOURCES = tests/unit/test_dispatch_redo.c $(stuck_test_sources)

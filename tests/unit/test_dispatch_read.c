@@ -253,7 +253,7 @@ Test(dispatch_read, an_interrupt_that_comes_during_the_redo_is_not_lost)
 	interrupt_expect(channel);
 }
 
-/* Up to where the reader has certainly seen the gate open. */
+/* Up to where the carrier has certainly seen the gate open. */
 static void serve_once(void)
 {
 	struct fake_packet packet;
@@ -267,7 +267,7 @@ static void serve_once(void)
 	cr_assert(rig_inflight(&rig, 0));
 }
 
-Test(dispatch_read, what_nobody_waits_for_does_not_hold_up_the_reader)
+Test(dispatch_read, what_nobody_waits_for_does_not_hold_up_the_rest)
 {
 	const struct fuse_forget_in in = {.nlookup = 1};
 	uint64_t unique, channel;
@@ -359,7 +359,7 @@ Test(dispatch_read, the_kernels_end_is_told_before_init_is_answered)
 	cr_expect(rig_wait(&rig, DISPATCH_KERNEL_GONE));
 }
 
-static void kernel_goes_while_the_reader_waits(void)
+static void kernel_goes_while_nothing_is_read(void)
 {
 	shutdown(rig.kernel.fd, SHUT_RDWR);
 	dispatch_sweep(&rig.dispatch);
@@ -374,7 +374,7 @@ Test(dispatch_read, the_kernels_end_is_told_while_a_request_waits)
 	cr_assert(rig_inflight(&rig, 1));
 	dispatch_sweep(&rig.dispatch);
 	cr_expect_not(atomic_load(&rig.dispatch.unplugged));
-	kernel_goes_while_the_reader_waits();
+	kernel_goes_while_nothing_is_read();
 }
 
 Test(dispatch_read, the_kernels_end_is_told_while_the_journal_is_full)
@@ -384,5 +384,5 @@ Test(dispatch_read, the_kernels_end_is_told_while_the_journal_is_full)
 		fake_kernel_lookup(&rig.kernel, "x");
 	cr_assert(rig_inflight(&rig, RIG_LARGE));
 	cr_assert(rig_backend_die(&rig, false));
-	kernel_goes_while_the_reader_waits();
+	kernel_goes_while_nothing_is_read();
 }

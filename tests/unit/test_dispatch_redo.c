@@ -249,7 +249,7 @@ Test(dispatch_redo, a_full_channel_is_tried_again)
 	cr_expect(fake_backend_quiet(&rig.backend));
 }
 
-Test(dispatch_redo, a_backend_that_takes_nothing_holds_up_the_reader_alone)
+Test(dispatch_redo, a_backend_that_takes_nothing_holds_up_nobody_else)
 {
 	static uint8_t body[sizeof(struct fuse_write_in) + RELAY_MAX_DATA];
 	const int size = 36000;
