@@ -18,6 +18,15 @@
  *   rollback     one word of the state was given back, others may not be (of the
  *                restart: "INIT rollback"; else the request is aborting)
  *
+ * relayd-crash has points of its own:
+ *
+ *   WHAT put, kept, dropped, take   a descriptor is about to be with the keeper, is there, is
+ *                                   let go of, is taken over (relayd/fdstore.c)
+ *   record written, published       the facts of a mount (relayd/record.c)
+ *   request read, published, sending, sent; reply taken, stored, written
+ *                                   a request of the socket lane, or of a redo (relayd/dispatch*.c)
+ *   life begun, redone, ended       an incarnation
+ *
  * The file named by $RELAY_CRASH_FILE has lines "OPCODE point count": the process
  * ends at that point of that opcode if count is not 0, after taking 1 off it in
  * the file.  The file is opened at the first point that a process comes to and

@@ -134,6 +134,43 @@ int backend_take(struct backend *backend, pid_t pid)
 	return 0;
 }
 
+/* A pidfd's process, 0 once it has ended and nobody waits for it. */
+static pid_t pidfd_pid(int pidfd)
+{
+	char path[48], line[128];
+	FILE *file;
+	int pid = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "Pid: %d", &pid) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return pid > 0 ? pid : 0;
+}
+
+static void process_resume(struct backend_process *process, int pidfd)
+{
+	pid_t pid = pidfd < 0 ? 0 : pidfd_pid(pidfd);
+
+	if (pid > 0) {
+		process_watch(process, pid, pidfd);
+		return;
+	}
+	process->ended = true;
+	if (pidfd >= 0)
+		close(pidfd);
+}
+
+void backend_resume(struct backend *backend, bool child, int first, int server)
+{
+	life_begin(backend, child);
+	process_resume(&backend->first, first);
+	process_resume(&backend->server, server);
+}
+
 int backend_follow(struct backend *backend, pid_t pid)
 {
 	int pidfd;

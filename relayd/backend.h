@@ -53,6 +53,12 @@ int backend_start(struct backend *backend, const struct launch *launch);
 int backend_take(struct backend *backend, pid_t pid);
 
 /*
+ * The life of processes that an earlier relayd has started (`child`) or taken, as their pidfds
+ * tell, which are taken over; -1: none.  How they end is not told to us.
+ */
+void backend_resume(struct backend *backend, bool child, int first, int server);
+
+/*
  * The process that answered INIT (0: unknown, it is taken for the first).
  * Returns 0, or -ESRCH if it is gone already, which on_end() does not tell.
  */

@@ -4,6 +4,10 @@
  * An id is entered after the kernel has given it and before anybody is told of it.  A backend
  * that dies before it has written the id down leaves it here; the next one is told of
  * all, and gives back those that it does not know.
+ *
+ * The next relayd has them from a memfd: the highest id that was given, and the ids.  A process
+ * dying after the kernel has given an id, before it is written, leaves one that is higher
+ * than the highest and in no entry.
  */
 #include "backing.h"
 
@@ -14,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -25,8 +30,11 @@
 /* The inode of the first user namespace (include/linux/proc_ns.h). */
 #define INITIAL_USER_NS "user:[4026531837]"
 
+#define TABLE_SIZE ((1 + BACKING_MAX) * sizeof(int32_t))
+
 struct backed {
 	int32_t id;
+	uint32_t index; /* of the entry that has it */
 };
 
 static bool in_initial_user_ns(void)
@@ -57,15 +65,59 @@ static int backed_compare(const void *a, const void *b)
 	return x->id < y->id ? -1 : x->id > y->id;
 }
 
-void backing_init(struct backing *backing)
+int backing_init(struct backing *backing)
 {
-	*backing = (struct backing){0};
+	int err;
+
+	*backing = (struct backing){.fd = memfd_create("relayd-backed", MFD_CLOEXEC)};
+	if (backing->fd < 0 || ftruncate(backing->fd, TABLE_SIZE) == 0)
+		return backing->fd < 0 ? -errno : 0;
+	err = -errno;
+	close(backing->fd);
+	backing->fd = -1;
+	return err;
 }
 
 void backing_deinit(struct backing *backing)
 {
 	tdestroy(backing->root, free);
-	backing_init(backing);
+	if (backing->fd >= 0)
+		close(backing->fd);
+	*backing = (struct backing){.fd = -1};
+}
+
+/* ---- what the next relayd finds -------------------------------------------- */
+
+/* Not a mapping: for want of memory this fails, and does not kill. */
+static bool table_write(const struct backing *backing, uint32_t at, int32_t id)
+{
+	return pwrite(backing->fd, &id, sizeof(id), (off_t)(at * sizeof(id))) == sizeof(id);
+}
+
+static bool entry_write(const struct backing *backing, const struct backed *backed, int32_t id)
+{
+	return table_write(backing, 1 + backed->index, id);
+}
+
+/* One that is free; there is one. */
+static uint32_t entry_find(const struct backing *backing)
+{
+	uint32_t word = 0;
+
+	while (!~backing->used[word])
+		word++;
+	return 64 * word + (uint32_t)__builtin_ctzll(~backing->used[word]);
+}
+
+static void entry_use(struct backing *backing, const struct backed *backed, bool used)
+{
+	uint64_t bit = 1ULL << backed->index % 64;
+
+	if (used)
+		backing->used[backed->index / 64] |= bit;
+	else
+		backing->used[backed->index / 64] &= ~bit;
+	backing->count += used ? 1 : -1u;
 }
 
 static void kernel_close(int device, int32_t id)
@@ -105,16 +157,22 @@ int backing_add(struct backing *backing, int device, int fd)
 		free(fresh);
 		return id < 0 ? id : -EPROTO;
 	}
-	fresh->id = id;
+	*fresh = (struct backed){.id = id, .index = entry_find(backing)};
 	found = tsearch(fresh, &backing->root, backed_compare);
-	if (found && *found == fresh) {
-		backing->count++;
+	if (found && *found != fresh) { /* it was closed behind our back, and given again */
+		free(fresh);
 		return id;
 	}
-	free(fresh);
-	if (found) /* it was closed behind our back, and given again */
+	if (found && entry_write(backing, fresh, id) && table_write(backing, 0, id)) {
+		entry_use(backing, fresh, true);
 		return id;
+	}
 	kernel_close(device, id);
+	if (found) {
+		entry_write(backing, fresh, 0);
+		tdelete(fresh, &backing->root, backed_compare);
+	}
+	free(fresh);
 	return -ENOMEM;
 }
 
@@ -129,9 +187,62 @@ void backing_drop(struct backing *backing, int device, int32_t id)
 	if (!found)
 		return;
 	backed = *found;
+	/* A process dying before this leaves an id that the kernel has not: to close it again does nothing. */
+	entry_write(backing, backed, 0);
+	entry_use(backing, backed, false);
 	tdelete(backed, &backing->root, backed_compare);
 	free(backed);
-	backing->count--;
+}
+
+/* Returns 0 or -ENOMEM. */
+static int entry_resume(struct backing *backing, uint32_t index, int32_t id)
+{
+	struct backed *backed = malloc(sizeof(*backed)), **found;
+
+	if (!backed)
+		return -ENOMEM;
+	*backed = (struct backed){.id = id, .index = index};
+	found = tsearch(backed, &backing->root, backed_compare);
+	if (found && *found == backed) {
+		entry_use(backing, backed, true);
+		return 0;
+	}
+	if (found)
+		entry_write(backing, backed, 0);
+	free(backed);
+	return found ? 0 : -ENOMEM;
+}
+
+/* Closes what the kernel has given since `highest` and is in no entry: it gives them in turn. */
+static void lost_close(struct backing *backing, int device, int32_t highest)
+{
+	int next = kernel_open(device, backing->fd);
+
+	if (next < 0)
+		return;
+	for (struct backed lost = {.id = highest + 1}; lost.id < next; lost.id++)
+		if (!tfind(&lost, &backing->root, backed_compare))
+			kernel_close(device, lost.id);
+	kernel_close(device, next);
+	table_write(backing, 0, next);
+}
+
+int backing_resume(struct backing *backing, int device, int fd)
+{
+	int32_t *table = malloc(TABLE_SIZE);
+	int err = table ? 0 : -ENOMEM;
+
+	close(backing->fd);
+	backing->fd = fd;
+	if (table && pread(fd, table, TABLE_SIZE, 0) != (ssize_t)TABLE_SIZE)
+		err = -EPROTO;
+	for (uint32_t i = 0; !err && i < BACKING_MAX; i++)
+		if (table[1 + i] > 0)
+			err = entry_resume(backing, i, table[1 + i]);
+	if (!err && device >= 0)
+		lost_close(backing, device, table[0]);
+	free(table);
+	return err;
 }
 
 int backing_serve(struct backing *backing, int device, int socket)

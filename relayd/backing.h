@@ -15,6 +15,8 @@
 struct backing {
 	void *root; /* tsearch(3) tree of struct backed */
 	uint32_t count;
+	int fd; /* a memfd, which has them for the next relayd */
+	uint64_t used[BACKING_MAX / 64]; /* bits: its entries */
 };
 
 /*
@@ -22,7 +24,14 @@ struct backing {
  */
 bool backing_allowed(void);
 
-void backing_init(struct backing *backing);
+/* Returns 0 or a negative errno. */
+int backing_init(struct backing *backing);
+/*
+ * Of an empty one: goes on with what another process has left behind fd, which is taken over.  What that one
+ * was dying in the midst of registering is given back, if all ids are known to be its: else device is -1.
+ * Returns 0 or a negative errno.
+ */
+int backing_resume(struct backing *backing, int device, int fd);
 /* The kernel's registrations end with the mount. */
 void backing_deinit(struct backing *backing);
 

@@ -64,6 +64,11 @@ int ctl_new(struct ctl **out, struct loop *loop, struct daemon *daemon, const ch
 	return 0;
 }
 
+void ctl_put(const struct ctl *ctl)
+{
+	ctl_socket_put(&ctl->socket);
+}
+
 void ctl_free(struct ctl *ctl)
 {
 	if (!ctl)

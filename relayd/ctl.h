@@ -19,6 +19,9 @@ struct loop;
  */
 int ctl_new(struct ctl **out, struct loop *loop, struct daemon *daemon, const char *path);
 
+/* Another keeper is there, and has nothing yet. */
+void ctl_put(const struct ctl *ctl);
+
 /* Closes all connections and removes the socket.  To be called while the mounts are still there. */
 void ctl_free(struct ctl *ctl);
 

@@ -18,6 +18,7 @@
 #include "ctl_pending.h"
 #include "ctl_run.h"
 #include "daemon.h"
+#include "fdstore.h"
 #include "relay/opcodes.h"
 #include "stats.h"
 
@@ -93,7 +94,7 @@ static int do_hello(struct ctl_request *request)
 	request->conn->hello = true;
 	out = ctl_reply_begin(request->conn, &request->head, 0, sizeof(*out));
 	out->version = htole32(RELAY_CTL_VERSION);
-	out->pid = htole32((uint32_t)getpid());
+	out->pid = htole32((uint32_t)fdstore_main_pid());
 	out->capabilities = htole64(RELAY_CTL_CAP_SOCKET_LANE);
 	relay_internal_ctl_put(&request->conn->ctl->out, &out->software, PACKAGE_VERSION);
 	ctl_reply_send(request->conn);

@@ -4,7 +4,8 @@
  * that start at once never take each other's socket for a stale one.
  *
  * A relayd dying here leaves a socket that nobody listens to and a lock file that
- * nobody has locked: the next one takes both over.
+ * nobody has locked: the next one takes both over.  Where there is a keeper it has both, and
+ * clients wait for the next one.
  */
 #include "ctl_socket.h"
 
@@ -19,6 +20,8 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "fdstore.h"
 
 #define DRAFT ".new"
 
@@ -174,6 +177,30 @@ static void lock_drop(struct ctl_socket *ctl)
 	ctl->lock_fd = -1;
 }
 
+/* An earlier relayd's, where clients wait already; its lock is held with it.  Returns whether there is one. */
+static bool socket_resume(struct ctl_socket *ctl)
+{
+	ctl->fd = fdstore_take(FDSTORE_DAEMON, "ctl");
+	ctl->lock_fd = fdstore_take(FDSTORE_DAEMON, "lock");
+	if (ctl->fd >= 0 && ctl->lock_fd >= 0)
+		return true;
+	/* It died between the two.  Others are let go of too: a lock that is kept nobody gets. */
+	fdstore_drop(FDSTORE_DAEMON, "ctl");
+	fdstore_drop(FDSTORE_DAEMON, "lock");
+	if (ctl->fd >= 0)
+		close(ctl->fd);
+	if (ctl->lock_fd >= 0)
+		close(ctl->lock_fd);
+	ctl->fd = ctl->lock_fd = -1;
+	return false;
+}
+
+void ctl_socket_put(const struct ctl_socket *ctl)
+{
+	fdstore_put(FDSTORE_DAEMON, "lock", ctl->lock_fd);
+	fdstore_put(FDSTORE_DAEMON, "ctl", ctl->fd);
+}
+
 int ctl_socket_open(struct ctl_socket *ctl, const char *path)
 {
 	int err;
@@ -182,6 +209,8 @@ int ctl_socket_open(struct ctl_socket *ctl, const char *path)
 	if (strlen(path) >= sizeof(ctl->address.sun_path))
 		return -ENAMETOOLONG;
 	strcpy(ctl->address.sun_path, path);
+	if (socket_resume(ctl))
+		return 0;
 	err = directory_make(path);
 	if (!err)
 		err = lock_wait(ctl);
@@ -189,6 +218,8 @@ int ctl_socket_open(struct ctl_socket *ctl, const char *path)
 		err = stale_check(ctl);
 	if (!err)
 		err = socket_listen(ctl);
+	if (!err)
+		ctl_socket_put(ctl);
 	if (err) {
 		if (ctl->fd >= 0)
 			close(ctl->fd);
@@ -203,6 +234,8 @@ void ctl_socket_close(struct ctl_socket *ctl)
 	if (ctl->fd < 0)
 		return;
 	unlink(ctl->address.sun_path);
+	fdstore_drop(FDSTORE_DAEMON, "ctl");
+	fdstore_drop(FDSTORE_DAEMON, "lock");
 	close(ctl->fd);
 	ctl->fd = -1;
 	lock_drop(ctl);

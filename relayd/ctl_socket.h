@@ -14,6 +14,8 @@ struct ctl_socket {
 
 /* As ctl_new(). */
 int ctl_socket_open(struct ctl_socket *socket, const char *path);
+/* Another keeper is there, and has nothing yet. */
+void ctl_socket_put(const struct ctl_socket *socket);
 void ctl_socket_close(struct ctl_socket *socket);
 
 #endif

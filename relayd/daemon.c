@@ -10,39 +10,28 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "children.h"
-#include "ctl.h"
+#include "daemon_parts.h"
 #include "dispatch.h"
+#include "fdstore.h"
 #include "log.h"
-#include "loop.h"
-
-struct entry {
-	struct entry *next;
-	struct mount *mount;
-};
-
-struct daemon {
-	struct loop *loop;
-	struct ctl *ctl;
-	struct cache_bpf *bpf;
-	struct entry *first;
-	const struct daemon_config *config;
-	bool told;	/* on_ready was called */
-	bool with_mount; /* ends with its last mount */
-	bool ending;
-	enum relayd_exit status;
-	struct mount_watcher watcher; /* of the mount it began with */
-	struct loop_signal terminate;
-	struct loop_signal interrupt;
-};
 
 static void tell_ready(struct daemon *daemon, enum relayd_exit status, const char *why)
 {
 	if (daemon->told)
 		return;
 	daemon->told = true;
+	/* The keeper has set it: one that hangs before it gets here ends by it. */
+	alarm(0);
 	daemon->status = status;
+	if (status == EXIT_OK) {
+		/* From here on no other relayd has to make the mount anew. */
+		if (!daemon->resumed)
+			daemon_ready_put();
+		fdstore_tell("READY=1");
+	}
 	daemon->config->on_ready(status, why, daemon->config->arg);
 }
 
@@ -59,7 +48,7 @@ static void on_first_change(struct mount_watcher *watcher, struct mount *mount, 
 		tell_ready(daemon, EXIT_OK, "");
 }
 
-static void on_mount_gone(struct mount *mount, void *arg)
+void daemon_on_mount_gone(struct mount *mount, void *arg)
 {
 	struct daemon *daemon = arg;
 	struct entry **at, *entry;
@@ -151,12 +140,21 @@ struct mount *daemon_mount_awaiting(struct daemon *daemon, const char *token)
 	return NULL;
 }
 
+void daemon_entry_add(struct daemon *daemon, struct entry *entry)
+{
+	struct entry **last;
+
+	for (last = &daemon->first; *last; last = &(*last)->next)
+		;
+	*last = entry;
+}
+
 int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, struct mount **out, char *why,
 		     size_t why_size)
 {
 	const char *name = config->name ? config->name : config->mountpoint;
 	struct mount_config whole = *config;
-	struct entry *entry, **last;
+	struct entry *entry;
 	int err;
 
 	if (daemon->ending) {
@@ -175,14 +173,12 @@ int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, s
 		snprintf(why, why_size, "no memory for the mount");
 		return -ENOMEM;
 	}
-	err = mount_new(&entry->mount, daemon->loop, &whole, on_mount_gone, daemon, why, why_size);
+	err = mount_new(&entry->mount, daemon->loop, &whole, ++daemon->mounts, daemon_on_mount_gone, daemon, why, why_size);
 	if (err) {
 		free(entry);
 		return err;
 	}
-	for (last = &daemon->first; *last; last = &(*last)->next)
-		;
-	*last = entry;
+	daemon_entry_add(daemon, entry);
 	*out = entry->mount;
 	return 0;
 }
@@ -209,8 +205,23 @@ static void on_terminate(struct loop_signal *watcher, int number)
 {
 	struct daemon *daemon = (struct daemon *)((char *)watcher - offsetof(struct daemon, terminate));
 
+	/* A service manager that keeps our descriptors starts the next one with them. */
+	if (fdstore_kept() && fdstore_keeper() < 0) {
+		log_info("signal %d: mounts are left to the next relayd", number);
+		fdstore_tell("STOPPING=1");
+		/* Nothing of what they are made of may be taken down. */
+		_exit(EXIT_OK);
+	}
 	log_info("signal %d: unmounting", number);
 	end_begin(daemon);
+}
+
+static void on_hangup(struct loop_signal *watcher, int number)
+{
+	(void)watcher;
+	(void)number;
+	/* To a service manager it is nothing. */
+	fdstore_tell("X_RELAYD_RESTART=1");
 }
 
 static void on_interrupt(struct loop_signal *watcher, int number)
@@ -261,6 +272,8 @@ static int daemon_build(struct daemon *daemon)
 		return err;
 	loop_signal_start(daemon->loop, &daemon->terminate, SIGTERM, on_terminate);
 	loop_signal_start(daemon->loop, &daemon->interrupt, SIGINT, on_interrupt);
+	loop_signal_start(daemon->loop, &daemon->hangup, SIGHUP, on_hangup);
+	daemon_kept_start(daemon);
 	return 0;
 }
 
@@ -271,11 +284,12 @@ static bool daemon_begin(struct daemon *daemon)
 	struct mount *mount;
 	int err;
 
-	if (!daemon->config->mount) {
+	daemon->with_mount = daemon->config->mount != NULL;
+	if (!daemon->with_mount || daemon->first || daemon->resumed) {
 		tell_ready(daemon, EXIT_OK, "");
-		return true;
+		/* Its mount has ended, and the one before died before it could. */
+		return daemon->first || !daemon->with_mount;
 	}
-	daemon->with_mount = true;
 	err = daemon_mount_add(daemon, daemon->config->mount, &mount, why, sizeof(why));
 	if (err) {
 		tell_ready(daemon, daemon_exit_status(err), why);
@@ -308,6 +322,8 @@ int daemon_run(const struct daemon_config *config)
 	children_stop();
 	loop_signal_stop(&daemon.terminate);
 	loop_signal_stop(&daemon.interrupt);
+	loop_signal_stop(&daemon.hangup);
+	daemon_kept_stop(&daemon);
 	if (daemon.loop)
 		loop_free(daemon.loop);
 	return err;

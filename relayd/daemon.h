@@ -30,6 +30,7 @@ enum relayd_exit {
 struct daemon_config {
 	const char *socket;		  /* where to serve: an absolute path */
 	const struct mount_config *mount; /* the one to begin with, or NULL */
+	char *const *argv;		  /* relayd's own, for another keeper */
 	/*
 	 * Called once from the loop: when the mount answers, or without a mount when
 	 * the socket is served; or when that will not be, with the reason.
@@ -46,6 +47,12 @@ struct daemon_config {
  * the one negative value; nothing has been done then.
  */
 int daemon_run(const struct daemon_config *config);
+
+/*
+ * Whether what an earlier relayd has left can be gone on with (keeper.h): 0, or
+ * KEEPER_EXIT_OTHER_VERSION.  `beside`: that one lives, and goes on if this one could not do all.
+ */
+int daemon_check(bool beside);
 
 /* The exit status for a negative errno of mount_new() or daemon_mount_add(). */
 enum relayd_exit daemon_exit_status(int err);

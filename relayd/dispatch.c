@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "crash.h"
 #include "log.h"
 
 uint64_t dispatch_now_ns(void)
@@ -118,12 +119,16 @@ static void pause_note(struct dispatch *dispatch, uint64_t now)
 }
 
 /* Of a backend's making, or that waited for one. */
-static int kernel_write(struct dispatch *dispatch, const struct inflight *r, struct fuse_out_header *out,
-			void *payload)
+static int kernel_write(struct dispatch *dispatch, uint32_t slot, struct fuse_out_header *out, void *payload)
 {
 	uint64_t now;
-	int err = kernel_send(dispatch, r, out, payload, &now);
+	int err;
 
+	/* relayd dying between the write and dispatch_free() leaves a reply that the kernel refuses when it comes again. */
+	dispatch_store(dispatch, slot, out, payload);
+	RELAY_CRASH_POINT("reply", "stored");
+	err = kernel_send(dispatch, &dispatch->inflight[slot], out, payload, &now);
+	RELAY_CRASH_POINT("reply", "written");
 	if (atomic_load_explicit(&dispatch->died_ns, memory_order_relaxed))
 		pause_note(dispatch, now);
 	return err;
@@ -146,7 +151,7 @@ static void translated_write(struct dispatch *dispatch, uint32_t slot, struct fu
 	/* Before the kernel lets go of the directory, and who waits for that changes it. */
 	if (r->known.begun)
 		cache_request_end(cache_absence(dispatch->cache), &r->known, request, r->size, out, payload);
-	refused = kernel_write(dispatch, r, out, payload);
+	refused = kernel_write(dispatch, slot, out, payload);
 	if (!failed && refused)
 		translate_refused(&dispatch->translate, request, out, payload);
 	/* The backend has things for this request that nobody knows. */
@@ -162,7 +167,7 @@ static void reply_write(struct dispatch *dispatch, uint32_t slot, struct fuse_ou
 	if (atomic_load_explicit(&dispatch->translated, memory_order_relaxed))
 		translated_write(dispatch, slot, out, payload);
 	else
-		kernel_write(dispatch, &dispatch->inflight[slot], out, payload);
+		kernel_write(dispatch, slot, out, payload);
 }
 
 void dispatch_deliver(struct dispatch *dispatch, uint32_t slot, const struct fuse_out_header *header, void *payload)
@@ -187,7 +192,7 @@ void dispatch_refuse(struct dispatch *dispatch, uint32_t slot, int error)
 	struct fuse_out_header out = {.len = sizeof(out), .error = -error};
 
 	if (!dispatch->inflight[slot].no_reply)
-		kernel_write(dispatch, &dispatch->inflight[slot], &out, NULL);
+		kernel_write(dispatch, slot, &out, NULL);
 	dispatch_free(dispatch, slot);
 }
 
@@ -222,28 +227,34 @@ int dispatch_init(struct dispatch *dispatch, const char *name, struct journal *j
 		.wake = wake,
 		.channel = -1,
 		.kick = -1,
+		.backing.fd = -1,
 	};
 	err = translate_init(&dispatch->translate, name);
 	if (err)
 		return err;
-	dispatch->inflight = calloc(journal_slots(journal), sizeof(*dispatch->inflight));
+	err = dispatch_table_make(&dispatch->table, &dispatch->table_fd, journal_slots(journal));
 	/* Every page is there from the start: a reply must not fail for want of one. */
 	dispatch->reply = mmap(NULL, DISPATCH_REPLY_SIZE, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (!dispatch->inflight || dispatch->reply == MAP_FAILED || dispatch_kick_init(dispatch) < 0 ||
-	    watch_init(&dispatch->watch, journal_slots(journal)) < 0 || direct_init(&dispatch->direct) < 0) {
+	if (err || dispatch->reply == MAP_FAILED || dispatch_kick_init(dispatch) < 0 ||
+	    backing_init(&dispatch->backing) < 0 || watch_init(&dispatch->watch, journal_slots(journal)) < 0 ||
+	    direct_init(&dispatch->direct) < 0) {
 		watch_deinit(&dispatch->watch);
+		backing_deinit(&dispatch->backing);
 		if (dispatch->kick >= 0)
 			close(dispatch->kick);
 		if (dispatch->reply != MAP_FAILED)
 			munmap(dispatch->reply, DISPATCH_REPLY_SIZE);
-		free(dispatch->inflight);
+		if (!err) {
+			dispatch_table_unmap(dispatch->table);
+			close(dispatch->table_fd);
+		}
 		translate_deinit(&dispatch->translate);
-		return -ENOMEM;
+		return err ? err : -ENOMEM;
 	}
+	dispatch->inflight = dispatch->table->inflight;
 	repair_init(&dispatch->repair, dispatch, &dispatch->translate);
 	keep_init(&dispatch->keep);
-	backing_init(&dispatch->backing);
 	notify_init(&dispatch->notify, name, session->fd);
 	pthread_mutex_init(&dispatch->lock, NULL);
 	return 0;
@@ -255,9 +266,12 @@ int dispatch_start(struct dispatch *dispatch)
 
 	/* The mount may have been made since dispatch_init(). */
 	dispatch->notify.fd = dispatch->session->fd;
-	atomic_store(&dispatch->direct.lane, dispatch->direct.wanted ? DIRECT_LANE_OPEN : DIRECT_LANE_SOCKET);
-	/* The carrier waits for both ends at once, and what is there to be read can be gone again: its caller. */
-	session_nonblocking(dispatch->session, true);
+	dispatch_lane_begin(dispatch);
+	/*
+	 * The carrier waits for both ends at once, and what is there to be read can be gone again: its
+	 * caller.  A backend that was served by an earlier relayd waits in read().
+	 */
+	session_nonblocking(dispatch->session, !direct_is(&dispatch->direct));
 	err = pthread_create(&dispatch->carrier, NULL, dispatch_carrier, dispatch);
 	dispatch->running = !err;
 	return -err;
@@ -278,7 +292,8 @@ void dispatch_deinit(struct dispatch *dispatch)
 	direct_deinit(&dispatch->direct);
 	watch_deinit(&dispatch->watch);
 	munmap(dispatch->reply, DISPATCH_REPLY_SIZE);
-	free(dispatch->inflight);
+	dispatch_table_unmap(dispatch->table);
+	close(dispatch->table_fd);
 	close(dispatch->kick);
 	pthread_mutex_destroy(&dispatch->lock);
 }

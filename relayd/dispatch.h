@@ -38,6 +38,7 @@
 #include "backing.h"
 #include "cache.h"
 #include "dispatch_direct.h"
+#include "dispatch_table.h"
 #include "journal.h"
 #include "keep.h"
 #include "log.h"
@@ -50,50 +51,6 @@
 #include "stats.h"
 #include "translate.h"
 #include "watch.h"
-
-enum inflight_state {
-	INFLIGHT_IDLE,
-	INFLIGHT_READING,
-	INFLIGHT_WAITING,   /* in the journal, not with the present incarnation */
-	INFLIGHT_RESENT,    /* in the journal, and with the kernel, which sends it again (dispatch_direct.h) */
-	INFLIGHT_REPAIR,    /* with the repair pool, which is the only one to move it on */
-	INFLIGHT_PARKED,    /* there too, until something else is certain (repair.h) */
-	INFLIGHT_SENT,	    /* with the present incarnation */
-	INFLIGHT_ANSWERED,  /* its reply is on the way to the kernel */
-	INFLIGHT_ABANDONED, /* the kernel has its answer; the slot waits for the rollback */
-};
-
-/*
- * relayd's own copy of what it relies on about a request in flight: the slot is
- * shared with the backend, which is not trusted to leave it alone.
- */
-struct inflight {
-	_Atomic uint32_t state;
-	uint32_t opcode; /* from here to `interrupted` it is copied by slot_shrink() */
-	uint32_t size;
-	uint32_t pid;
-	uint64_t unique; /* the kernel's */
-	uint64_t channel_unique;
-	uint64_t nodeid;
-	uint64_t arrived_ns; /* CLOCK_MONOTONIC */
-	struct relay_bounds bounds;
-	unsigned lives; /* incarnations that died of their own while they had it */
-	unsigned kills; /* incarnations that were killed while they had it */
-	unsigned hangs; /* incarnations that were ended because they held it */
-	bool no_reply;	/* FORGET: only the slot is to be freed */
-	bool delivered; /* to an earlier incarnation: a redo */
-	bool unwaited;	/* the kernel sent it for nobody who waits */
-	bool forced;	/* its caller waits though it is dying: not given up */
-	bool sent;	/* the present incarnation may have it */
-	bool claimed;	/* it read it by itself: a reply in the journal has the kernel's unique */
-	bool worked;	/* a repair thread has asked the present incarnation for it */
-	bool renaming;	/* it is through the namespace gate, until it is answered */
-	bool doubt;	/* a RENAME that may have been applied: restore_doubt() knows of it */
-	uint64_t before; /* redo_before()'s */
-	struct translate_note note;
-	_Atomic bool interrupted;
-	struct cache_note known;
-};
 
 /* What the carrier tells the main thread; bits of dispatch.events. */
 enum dispatch_event {
@@ -128,7 +85,9 @@ struct dispatch {
 	struct notify notify;
 	struct translate translate;
 	struct repair repair;
-	struct inflight *inflight; /* one per slot */
+	struct dispatch_table *table;
+	int table_fd; /* of it, owned */
+	struct inflight *inflight; /* one per slot, in the table */
 	void *reply;		   /* the carrier's buffer */
 	struct log_limit complaints; /* the carrier's: what a backend does wrong */
 
@@ -173,7 +132,6 @@ struct dispatch {
 	pid_t gone; /* the main thread's: whose channel has ended, and who has not; 0: none */
 	_Atomic uint64_t died_ns; /* when the last incarnation died, until the pause is noted */
 
-	uint64_t sequence; /* the carrier's, for channel uniques; the main thread's where backends read */
 	uint64_t full_ns;  /* the carrier's: when it last told of a full journal */
 	uint8_t init_reply[sizeof(struct fuse_out_header) + sizeof(struct fuse_init_out)];
 	uint32_t init_reply_size;
@@ -188,6 +146,20 @@ struct dispatch {
 int dispatch_init(struct dispatch *dispatch, const char *name, struct journal *journal, struct session *session,
 		  struct stats *stats, struct loop_wake *wake);
 int dispatch_start(struct dispatch *dispatch);
+
+/*
+ * Between the two, instead of beginning anew: goes on with the table that an earlier relayd
+ * has left, and with the journal and the state that go with it.  `session` says what was agreed.  Every slot is in one of the states
+ * in which an incarnation leaves it.  Descriptors that are taken over are set to -1.
+ * Returns 0, -EPROTO if it cannot be true, or another negative errno.
+ */
+int dispatch_resume(struct dispatch *dispatch, int *table_fd, int *state_fd, uint32_t incarnation);
+
+/* After dispatch_start(): goes on with a channel on which a backend was served, `open` or only to its end. */
+void dispatch_channel_resume(struct dispatch *dispatch, int channel, bool open);
+
+/* Whether no request is relayd's: backends that read by themselves have all there are. */
+bool dispatch_idle(const struct dispatch *dispatch);
 
 /* Ends the threads.  The channel must have ended (DISPATCH_DRAINED), if there was one. */
 void dispatch_deinit(struct dispatch *dispatch);
@@ -308,6 +280,8 @@ void dispatch_refuse(struct dispatch *dispatch, uint32_t slot, int error);
  * the backend, is translated where it lies.
  */
 void dispatch_deliver(struct dispatch *dispatch, uint32_t slot, const struct fuse_out_header *header, void *payload);
+/* A short reply in the kernel's form, before it is written: for a relayd that has to write it again. */
+void dispatch_store(struct dispatch *dispatch, uint32_t slot, const struct fuse_out_header *out, const void *payload);
 /* The request is through the namespace gate no longer, if it was. */
 void dispatch_namegate_leave(struct dispatch *dispatch, struct inflight *r);
 void dispatch_free(struct dispatch *dispatch, uint32_t slot);
@@ -394,6 +368,8 @@ const char *dispatch_opcode_name(uint32_t opcode);
  * Returns 0, or -EPROTO if it is malformed.
  */
 int dispatch_backing_take(struct dispatch *dispatch, const void *packet, uint32_t size, int fd);
+/* What an earlier relayd had registered, in fd, which is taken over.  0 or a negative errno. */
+int dispatch_backing_resume(struct dispatch *dispatch, int fd);
 /* Tells a new incarnation what earlier ones have registered.  0 or a negative errno. */
 int dispatch_backing_tell(struct dispatch *dispatch);
 

@@ -52,6 +52,12 @@ static int backed_send(int32_t id, void *arg)
 	return n < 0 ? (int)n : 0;
 }
 
+int dispatch_backing_resume(struct dispatch *dispatch, int fd)
+{
+	/* A backend of the direct lane takes ids by itself: what is not ours may be its. */
+	return backing_resume(&dispatch->backing, dispatch->direct.wanted ? -1 : backing_device(dispatch), fd);
+}
+
 int dispatch_backing_tell(struct dispatch *dispatch)
 {
 	return backing_each(&dispatch->backing, backed_send, dispatch);

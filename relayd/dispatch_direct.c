@@ -59,6 +59,16 @@ void direct_deinit(struct direct *direct)
 
 /* ---- who reads ------------------------------------------------------------ */
 
+void dispatch_lane_begin(struct dispatch *dispatch)
+{
+	const struct session *session = dispatch->session;
+	enum direct_lane lane = DIRECT_LANE_SOCKET;
+
+	if (dispatch->direct.wanted)
+		lane = !session->agreed ? DIRECT_LANE_OPEN : session->native ? DIRECT_LANE_DIRECT : DIRECT_LANE_SOCKET;
+	atomic_store(&dispatch->direct.lane, lane);
+}
+
 void dispatch_lane_decide(struct dispatch *dispatch)
 {
 	struct direct *direct = &dispatch->direct;
@@ -94,8 +104,10 @@ int dispatch_go(struct dispatch *dispatch)
 void dispatch_pause(struct dispatch *dispatch)
 {
 	/* One that takes nothing any more has until the deadline. */
-	if (direct_is(&dispatch->direct))
-		message_send(dispatch, RELAY_PAUSE);
+	if (!direct_is(&dispatch->direct))
+		return;
+	atomic_store(&dispatch->direct.paused, false);
+	message_send(dispatch, RELAY_PAUSE);
 }
 
 bool dispatch_paused(const struct dispatch *dispatch)

@@ -59,6 +59,8 @@ static inline bool direct_is(const struct direct *direct)
 	return atomic_load_explicit(&direct->lane, memory_order_acquire) == DIRECT_LANE_DIRECT;
 }
 
+/* Before anything is read: the lane that was taken by an earlier relayd, or what the first backend may decide. */
+void dispatch_lane_begin(struct dispatch *dispatch);
 /* The first backend's answer to INIT is agreed: the carrier reads on, or never again. */
 void dispatch_lane_decide(struct dispatch *dispatch);
 

@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "crash.h"
 #include "log.h"
 
 /* How often a full journal is told of. */
@@ -58,6 +59,8 @@ static bool slot_claim(struct dispatch *dispatch)
 	if (atomic_load_explicit(&dispatch->starving, memory_order_relaxed))
 		atomic_store(&dispatch->starving, false);
 	journal_slot_claim(dispatch->journal, dispatch->next);
+	/* A request that is found here by the next relayd has no name of the channel's yet. */
+	dispatch->inflight[dispatch->next].channel_unique = 0;
 	atomic_store(&dispatch->inflight[dispatch->next].state, INFLIGHT_READING);
 	dispatch->claimed = true;
 	return true;
@@ -114,7 +117,7 @@ void dispatch_name_unique(struct dispatch *dispatch, uint32_t slot)
 {
 	struct fuse_in_header *header = journal_request(dispatch->journal, slot);
 
-	dispatch->inflight[slot].channel_unique = relay_unique_make(++dispatch->sequence, slot);
+	dispatch->inflight[slot].channel_unique = relay_unique_make(++dispatch->table->sequence, slot);
 	header->unique = dispatch->inflight[slot].channel_unique;
 }
 
@@ -201,6 +204,7 @@ static void request_pass(struct dispatch *dispatch, uint32_t slot)
 	dispatch_name_unique(dispatch, slot);
 	/* A process dying before this leaves READING: nobody has seen the request whole. */
 	journal_slot_publish(dispatch->journal, slot, r->unique, r->channel_unique, r->opcode, r->size);
+	RELAY_CRASH_POINT("request", "published");
 	atomic_store(&r->state, INFLIGHT_WAITING);
 	slot_hold(dispatch, slot);
 }
@@ -335,6 +339,7 @@ bool dispatch_device_take(struct dispatch *dispatch)
 		return false;
 	dispatch->claimed = false;
 	if (n > 0) {
+		RELAY_CRASH_POINT("request", "read");
 		request_take(dispatch, slot, (uint32_t)n);
 		return true;
 	}

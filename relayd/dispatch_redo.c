@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "crash.h"
 #include "log.h"
 
 int dispatch_init_send(struct dispatch *dispatch, int channel, uint32_t incarnation)
@@ -36,6 +37,7 @@ int dispatch_init_send(struct dispatch *dispatch, int channel, uint32_t incarnat
 
 void dispatch_channel_adopt(struct dispatch *dispatch, int channel, uint32_t incarnation)
 {
+	RELAY_CRASH_POINT("life", "begun");
 	translate_incarnation(&dispatch->translate, incarnation);
 	watch_begin(dispatch);
 	atomic_store(&dispatch->librelay, false);
@@ -154,6 +156,7 @@ void dispatch_channel_end(struct dispatch *dispatch, bool own_fault)
 		dispatch_rings_import(dispatch);
 	for (uint32_t slot = 0; slot < journal_slots(dispatch->journal); slot++)
 		slot_channel_end(dispatch, slot, own_fault);
+	RELAY_CRASH_POINT("life", "ended");
 	if (direct_is(&dispatch->direct))
 		dispatch_resend(dispatch);
 }
@@ -186,6 +189,7 @@ static int redo_send(struct dispatch *dispatch, uint32_t slot)
 		return err;
 	/* From here on the slot may be another request's. */
 	if (delivered) {
+		RELAY_CRASH_POINT("life", "redone");
 		atomic_fetch_add_explicit(&dispatch->stats->redone, 1, memory_order_relaxed);
 		log_debug("%s: incarnation %u is given %s, unique %llu, again", dispatch->name, dispatch->incarnation,
 			  dispatch_opcode_name(opcode), (unsigned long long)unique);

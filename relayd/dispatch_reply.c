@@ -17,6 +17,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "crash.h"
 #include "fdpass.h"
 #include "log.h"
 
@@ -298,6 +299,7 @@ static void reply_take(struct dispatch *dispatch, const struct packet *packet)
 		reply_bad(dispatch, "a reply to nothing", header->unique);
 		return;
 	}
+	RELAY_CRASH_POINT("reply", "taken");
 	if (r->no_reply) { /* librelay's acknowledgement */
 		dispatch_free(dispatch, slot);
 		return;

@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "crash.h"
 #include "log.h"
 #include "redo.h"
 
@@ -61,7 +62,9 @@ static int slot_send(struct dispatch *dispatch, uint32_t slot, struct iovec *iov
 	/* Before the send: the reply may come before sendmsg() returns. */
 	r->sent = true;
 	atomic_store(&r->state, INFLIGHT_SENT);
+	RELAY_CRASH_POINT("request", "sending");
 	err = packet_send(dispatch, iov, count, flags);
+	RELAY_CRASH_POINT("request", "sent");
 	if (!err) {
 		/* One that came while it could not be told of.  The slot may be another request's by now: a hint. */
 		if (atomic_load(&r->interrupted))

@@ -46,6 +46,14 @@ static int journal_make(int fd, uint32_t large, uint32_t small)
 	return 0;
 }
 
+static void journal_lock(struct journal *journal)
+{
+	journal->locked = mlock(journal->map.journal, journal->map.size) == 0;
+	if (!journal->locked)
+		log_warning("the journal is not locked in memory: %s (raise the limit of locked memory to %llu KiB)",
+			    strerror(errno), (unsigned long long)journal->map.size / 1024);
+}
+
 int journal_init(struct journal *journal, uint32_t large, uint32_t small)
 {
 	int err;
@@ -61,10 +69,24 @@ int journal_init(struct journal *journal, uint32_t large, uint32_t small)
 		journal_deinit(journal);
 		return err;
 	}
-	journal->locked = mlock(journal->map.journal, journal->map.size) == 0;
-	if (!journal->locked)
-		log_warning("the journal is not locked in memory: %s (raise the limit of locked memory to %llu KiB)",
-			    strerror(errno), (unsigned long long)journal->map.size / 1024);
+	journal_lock(journal);
+	return 0;
+}
+
+int journal_resume(struct journal *journal, int fd, uint32_t large, uint32_t small)
+{
+	int err;
+
+	*journal = (struct journal){.fd = -1};
+	err = relay_journal_map(&journal->map, fd);
+	if (err)
+		return err;
+	if (journal->map.large != large || journal->map.small != small) {
+		relay_journal_unmap(&journal->map);
+		return -EPROTO;
+	}
+	journal->fd = fd;
+	journal_lock(journal);
 	return 0;
 }
 

@@ -21,6 +21,11 @@ struct journal {
  * Returns 0 or a negative errno: -ENOMEM where memory is short.
  */
 int journal_init(struct journal *journal, uint32_t large, uint32_t small);
+/*
+ * With what an earlier relayd has left behind fd, which is taken over on success.  Returns 0,
+ * -EPROTO if it is no journal with so many slots, or another negative errno.
+ */
+int journal_resume(struct journal *journal, int fd, uint32_t large, uint32_t small);
 void journal_deinit(struct journal *journal);
 
 static inline uint32_t journal_slots(const struct journal *journal)

@@ -5,11 +5,15 @@
 #include "keep.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <search.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#include "fdstore.h"
 
 /* Descriptors that other mounts' channels and the control socket find room in. */
 #define RESERVE 512u
@@ -17,7 +21,17 @@
 struct kept {
 	uint64_t key;
 	int fd;
+	uint32_t serial; /* of the key's descriptors the one with the highest counts */
 };
+
+#define NAME_SIZE 32
+
+/* What it is called with the keeper. */
+static const char *kept_name(const struct kept *kept, char name[NAME_SIZE])
+{
+	snprintf(name, NAME_SIZE, "k%" PRIx64 ".%" PRIx32, kept->key, kept->serial);
+	return name;
+}
 
 static int kept_compare(const void *a, const void *b)
 {
@@ -36,13 +50,26 @@ static void kept_free(void *node)
 
 void keep_init(struct keep *keep)
 {
-	*keep = (struct keep){0};
+	*keep = (struct keep){.root = NULL};
+	pthread_mutex_init(&keep->lock, NULL);
+}
+
+static void on_end(const void *node, VISIT visit, void *closure)
+{
+	const struct keep *keep = closure;
+	char name[NAME_SIZE];
+
+	if (visit == postorder || visit == leaf)
+		fdstore_drop(keep->mount, kept_name(*(struct kept *const *)node, name));
 }
 
 void keep_deinit(struct keep *keep)
 {
+	twalk_r(keep->root, on_end, keep);
 	tdestroy(keep->root, kept_free);
-	keep_init(keep);
+	keep->root = NULL;
+	keep->count = 0;
+	pthread_mutex_destroy(&keep->lock);
 }
 
 /* The lowest free number is given: a high one tells that the process has few left. */
@@ -53,49 +80,117 @@ static bool table_full(int fd)
 	return getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd + RESERVE >= limit.rlim_cur;
 }
 
-int keep_put(struct keep *keep, uint64_t key, int fd)
+/* Takes kept over.  Returns 0 or a negative errno: then it is freed. */
+static int kept_enter(struct keep *keep, struct kept *kept)
 {
-	struct kept *fresh, **found;
-	int err;
+	struct kept **found = tsearch(kept, &keep->root, kept_compare);
+	char name[NAME_SIZE];
+	int err = 0;
 
-	err = -ENOMEM;
-	fresh = malloc(sizeof(*fresh));
-	if (!fresh)
-		goto refuse;
-	*fresh = (struct kept){.key = key, .fd = fd};
-	found = tsearch(fresh, &keep->root, kept_compare);
-	if (!found)
-		goto refuse;
-	if (*found != fresh) { /* replaces an earlier one */
-		close((*found)->fd);
-		(*found)->fd = fd;
-		free(fresh);
+	if (!found) {
+		err = -ENOMEM;
+	} else if (*found != kept) { /* replaces an earlier one */
+		struct kept old = **found;
+
+		**found = *kept;
+		free(kept);
+		fdstore_drop(keep->mount, kept_name(&old, name));
+		close(old.fd);
+		return 0;
+	} else if (keep->count == KEEP_MAX || table_full(kept->fd)) {
+		tdelete(kept, &keep->root, kept_compare);
+		err = keep->count == KEEP_MAX ? -ENOSPC : -EMFILE;
+	}
+	if (!err) {
+		keep->count++;
 		return 0;
 	}
-	if (keep->count == KEEP_MAX || table_full(fd)) {
-		tdelete(fresh, &keep->root, kept_compare);
-		err = keep->count == KEEP_MAX ? -ENOSPC : -EMFILE;
-		goto refuse;
+	fdstore_drop(keep->mount, kept_name(kept, name));
+	kept_free(kept);
+	return err;
+}
+
+int keep_put(struct keep *keep, uint64_t key, int fd)
+{
+	struct kept *kept = malloc(sizeof(*kept));
+	char name[NAME_SIZE];
+	int err;
+
+	if (!kept) {
+		close(fd);
+		return -ENOMEM;
 	}
-	keep->count++;
-	return 0;
-refuse:
-	free(fresh);
-	close(fd);
+	pthread_mutex_lock(&keep->lock);
+	*kept = (struct kept){.key = key, .fd = fd, .serial = ++keep->serial};
+	/* First: relayd dying before the one that it replaces is dropped leaves both, and the later one counts. */
+	fdstore_put(keep->mount, kept_name(kept, name), fd);
+	err = kept_enter(keep, kept);
+	pthread_mutex_unlock(&keep->lock);
 	return err;
 }
 
 void keep_drop(struct keep *keep, uint64_t key)
 {
 	struct kept wanted = {.key = key}, **found, *kept;
+	char name[NAME_SIZE];
 
+	pthread_mutex_lock(&keep->lock);
 	found = tfind(&wanted, &keep->root, kept_compare);
-	if (!found)
+	if (found) {
+		kept = *found;
+		tdelete(kept, &keep->root, kept_compare);
+		fdstore_drop(keep->mount, kept_name(kept, name));
+		kept_free(kept);
+		keep->count--;
+	}
+	pthread_mutex_unlock(&keep->lock);
+}
+
+static void kept_resume(struct keep *keep, struct kept wanted)
+{
+	struct kept **found = tfind(&wanted, &keep->root, kept_compare), *kept;
+	char name[NAME_SIZE];
+
+	if (keep->serial < wanted.serial)
+		keep->serial = wanted.serial;
+	kept = found && (*found)->serial > wanted.serial ? NULL : malloc(sizeof(*kept));
+	if (kept) {
+		*kept = wanted;
+		kept_enter(keep, kept);
 		return;
-	kept = *found;
-	tdelete(kept, &keep->root, kept_compare);
-	kept_free(kept);
-	keep->count--;
+	}
+	fdstore_drop(keep->mount, kept_name(&wanted, name));
+	close(wanted.fd);
+}
+
+void keep_resume(struct keep *keep)
+{
+	struct kept kept;
+	char suffix[64];
+
+	while ((kept.fd = fdstore_take_like(keep->mount, "k", suffix)) >= 0) {
+		if (sscanf(suffix, "%" SCNx64 ".%" SCNx32, &kept.key, &kept.serial) == 2)
+			kept_resume(keep, kept);
+		else
+			close(kept.fd);
+	}
+}
+
+static void on_put(const void *node, VISIT visit, void *closure)
+{
+	const struct kept *kept = *(struct kept *const *)node;
+	const struct keep *keep = closure;
+	char name[NAME_SIZE];
+
+	if (visit == postorder || visit == leaf)
+		fdstore_put(keep->mount, kept_name(kept, name), kept->fd);
+}
+
+void keep_put_all(struct keep *keep)
+{
+	pthread_mutex_lock(&keep->lock);
+	twalk_r(keep->root, on_put, keep);
+	pthread_mutex_unlock(&keep->lock);
 }
 
 struct walk {

@@ -1,18 +1,23 @@
 /*
- * The descriptors that backends have left with their mount, under keys.  Used by
- * one thread at a time (the carrier; the main thread once that has ended).
+ * The descriptors that backends have left with their mount, under keys.  Copies of them are
+ * with the keeper (fdstore.h), from before keep_put() returns.  The carrier's, and the main
+ * thread's once that has ended; keep_put_all() may be called at any time.
  */
 #ifndef RELAYD_KEEP_H
 #define RELAYD_KEEP_H
 
+#include <pthread.h>
 #include <stdint.h>
 
 /* Most descriptors kept for one mount: the limit of open files is the process's. */
 #define KEEP_MAX 8192u
 
 struct keep {
+	pthread_mutex_t lock;
 	void *root; /* tsearch(3) tree of struct kept */
 	uint32_t count;
+	unsigned mount;  /* as whose they are with the keeper; before anything is kept */
+	uint32_t serial; /* of the last one that was put: names are used once */
 };
 
 void keep_init(struct keep *keep);
@@ -23,6 +28,11 @@ void keep_deinit(struct keep *keep);
  * has few descriptors left, or -ENOMEM.
  */
 int keep_put(struct keep *keep, uint64_t key, int fd);
+
+/* Takes over what an earlier relayd has kept for the mount. */
+void keep_resume(struct keep *keep);
+/* Another keeper is there, and has nothing yet. */
+void keep_put_all(struct keep *keep);
 
 /* Closes what is under the key, if anything is. */
 void keep_drop(struct keep *keep, uint64_t key);

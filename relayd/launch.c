@@ -194,6 +194,19 @@ int launch_command_init(struct launch_command *command, const char *line, const 
 	return err;
 }
 
+int launch_command_resume(struct launch_command *command, char *const *words, const char *program)
+{
+	int err = words_copy(command, words, NULL);
+
+	if (err || !program)
+		return err;
+	command->program = strdup(program);
+	if (command->program)
+		return 0;
+	launch_command_deinit(command);
+	return -ENOMEM;
+}
+
 void launch_command_deinit(struct launch_command *command)
 {
 	for (char **word = command->argv; word && *word; word++)

@@ -36,6 +36,8 @@ int launch_command_init(struct launch_command *command, const char *line, const 
 			size_t why_size);
 /* A command of these words, copied, found by the $PATH of its environment.  Returns 0 or -ENOMEM. */
 int launch_command_copy(struct launch_command *command, char *const *argv, char *const *environment);
+/* The same, as an earlier relayd has found it: `program` as in struct launch_command. */
+int launch_command_resume(struct launch_command *command, char *const *words, const char *program);
 void launch_command_deinit(struct launch_command *command);
 
 /* Where and with what a command is run.  All of it stays the caller's. */

@@ -40,6 +40,8 @@ relayd_librelayd_a_SOURCES = \
 	relayd/ctl_socket.h \
 	relayd/daemon.c \
 	relayd/daemon.h \
+	relayd/daemon_kept.c \
+	relayd/daemon_parts.h \
 	relayd/dirlog.c \
 	relayd/dispatch.c \
 	relayd/dispatch.h \
@@ -53,7 +55,12 @@ relayd_librelayd_a_SOURCES = \
 	relayd/dispatch_reply.c \
 	relayd/dispatch_resend.c \
 	relayd/dispatch_rings.c \
+	relayd/dispatch_resume.c \
 	relayd/dispatch_send.c \
+	relayd/dispatch_table.c \
+	relayd/dispatch_table.h \
+	relayd/fdstore.c \
+	relayd/fdstore.h \
 	relayd/handles.c \
 	relayd/handles.h \
 	relayd/identity.c \
@@ -62,6 +69,12 @@ relayd_librelayd_a_SOURCES = \
 	relayd/journal.h \
 	relayd/keep.c \
 	relayd/keep.h \
+	relayd/keeper.c \
+	relayd/keeper.h \
+	relayd/keeper_parts.h \
+	relayd/keeper_table.c \
+	relayd/keeper_table.h \
+	relayd/keeper_worker.c \
 	relayd/launch.c \
 	relayd/launch.h \
 	relayd/locks.c \
@@ -74,6 +87,8 @@ relayd_librelayd_a_SOURCES = \
 	relayd/mount.h \
 	relayd/mount_new.c \
 	relayd/mount_parts.h \
+	relayd/mount_record.c \
+	relayd/mount_resume.c \
 	relayd/mount_upgrade.c \
 	relayd/mountopts.c \
 	relayd/mountopts.h \
@@ -87,8 +102,12 @@ relayd_librelayd_a_SOURCES = \
 	relayd/nodes_parts.h \
 	relayd/notify.c \
 	relayd/notify.h \
+	relayd/options.c \
+	relayd/options.h \
 	relayd/output.c \
 	relayd/output.h \
+	relayd/record.c \
+	relayd/record.h \
 	relayd/redo.c \
 	relayd/redo.h \
 	relayd/redo_data.c \
@@ -123,6 +142,7 @@ relayd_librelayd_a_SOURCES = \
 	relayd/supervisor.h \
 	relayd/supervisor_life.c \
 	relayd/supervisor_life.h \
+	relayd/supervisor_resume.c \
 	relayd/translate.c \
 	relayd/translate.h \
 	relayd/translate_answer.c \
@@ -156,6 +176,20 @@ bin_PROGRAMS += relayd/relayd
 relayd_relayd_SOURCES = relayd/main.c
 relayd_relayd_LDADD = relayd/librelayd.a librelay/librelay_core.a $(relayd_libs)
 
+# The same, ending where a test wants it to (librelay/crash.h): these files have the points.
+check_PROGRAMS += relayd/relayd-crash
+relayd_relayd_crash_SOURCES = \
+	relayd/dispatch.c \
+	relayd/dispatch_read.c \
+	relayd/dispatch_redo.c \
+	relayd/dispatch_reply.c \
+	relayd/dispatch_send.c \
+	relayd/fdstore.c \
+	relayd/main.c \
+	relayd/record.c
+relayd_relayd_crash_CPPFLAGS = $(AM_CPPFLAGS) -DRELAY_CRASH_POINTS
+relayd_relayd_crash_LDADD = relayd/librelayd.a librelay/librelay_crash.a $(relayd_libs)
+
 bin_PROGRAMS += relayd/relayctl
 relayd_relayctl_SOURCES = \
 	relayd/relayctl.c \
@@ -165,3 +199,11 @@ relayd_relayctl_SOURCES = \
 	relayd/relayctl_table.c \
 	relayd/relayctl_text.c
 relayd_relayctl_LDADD = relayd/librelayd.a librelay/librelay_core.a $(relayd_libs) $(JANSSON_LIBS)
+
+# systemd's unit.
+systemdunitdir = $(prefix)/lib/systemd/system
+systemdunit_DATA = relayd/relayd.service
+EXTRA_DIST += relayd/relayd.service.in
+CLEANFILES += relayd/relayd.service
+relayd/relayd.service: relayd/relayd.service.in
+	$(AM_V_GEN)sed 's,@bindir@,$(bindir),' $(top_srcdir)/relayd/relayd.service.in >$@.new && mv $@.new $@

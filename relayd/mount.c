@@ -80,6 +80,7 @@ static void unmount_finish(struct mount *mount)
 		return;
 	if (mount->unmount_result == 0) {
 		mount->detached = true;
+		mount_record(mount);
 	} else if (mount->ending) {
 		log_warning("%s: %s; what is open there fails from now on", mount->name,
 			    mount->unmount_result == -EBUSY ? "in use" : strerror(-mount->unmount_result));
@@ -131,6 +132,8 @@ void mount_on_wake(struct loop_wake *wake)
 	unsigned events = dispatch_events_take(&mount->dispatch);
 
 	/* First: a backend that unmounts by itself has every reason to close its channel. */
+	if (events & DISPATCH_KERNEL_INIT)
+		mount_record(mount);
 	if (events & DISPATCH_KERNEL_GONE) {
 		/* A connection that was aborted (fusectl) leaves a mount that is good for nothing. */
 		if (mount->session.aborted && !mount->unmounting && session_mounted(&mount->session))
@@ -154,10 +157,11 @@ void mount_free(struct mount *mount)
 	loop_timer_stop(&mount->supervisor.down);
 	if (mount->has_dispatch)
 		dispatch_deinit(&mount->dispatch);
-	/* Its keeper has /dev/fuse open too. */
+	/* The keeper of its rings has /dev/fuse open too. */
 	rings_end(&mount->rings);
 	cache_close(&mount->cache);
-	/* An unmount that waits for the backend's answers ends with this. */
+	/* An unmount that waits for the backend's answers ends with this, when relayd's keeper has let go too. */
+	mount_drop(mount->id);
 	session_device_close(&mount->session);
 	if (mount->unmounting)
 		pthread_join(mount->unmounter, NULL);
@@ -173,7 +177,7 @@ void mount_free(struct mount *mount)
 	free(mount->environment);
 	free(mount->options);
 	free(mount->asked);
-	free(mount->stats);
+	record_deinit(&mount->record);
 	free(mount->directory);
 	free(mount->mountpoint);
 	free(mount->named_first);

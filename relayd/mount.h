@@ -85,7 +85,7 @@ struct mount_watcher {
  * Makes the mount and starts its first backend, if it has a command.  One that mounts
  * by itself is started first, and the mount is made when it comes.  Returns at
  * once: SERVING is told to watchers.  A mount whose first backend ends before it
- * serves ends too, with the problem in its status.  on_gone() is called from the
+ * serves ends too, with the problem in its status.  id is one that no mount has had.  on_gone() is called from the
  * loop when the mount has ended, by itself or by mount_unmount(), after its
  * watchers; the callee frees it with mount_free().
  *
@@ -94,9 +94,24 @@ struct mount_watcher {
  * that cannot be executed or a way in that is not installed, -ENOMEM, -EINVAL for the options, and others for the
  * mountpoint.
  */
-int mount_new(struct mount **out, struct loop *loop, const struct mount_config *config,
+int mount_new(struct mount **out, struct loop *loop, const struct mount_config *config, unsigned id,
 	      void (*on_gone)(struct mount *mount, void *arg), void *arg, char *why, size_t why_size);
 void mount_free(struct mount *mount);
+
+/*
+ * Goes on with a mount that an earlier relayd has left with the keeper (fdstore.h) under this
+ * id, as mount_new() would have begun it.  Returns 0; -ENOENT if it had not come so far that anybody
+ * was told of it, or another negative errno, which is logged: nothing is left of it then.
+ */
+int mount_resume(struct mount **out, struct loop *loop, unsigned id, const char *socket,
+		 void (*on_gone)(struct mount *mount, void *arg), void *arg);
+/*
+ * Whether that can be tried, which changes nothing.  Returns 0, -EPROTONOSUPPORT for another
+ * version, -EOPNOTSUPP for the lane uring, which is logged, or another negative errno.
+ */
+int mount_resume_check(unsigned id);
+/* Another keeper is there, and has nothing yet. */
+void mount_put_all(struct mount *mount);
 
 /*
  * Makes channel (which the mount takes over on success) the next incarnation of a

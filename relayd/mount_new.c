@@ -18,9 +18,6 @@
 #include "stats.h"
 #include "upgrade.h"
 
-/* Slots of the journal: what the kernel has in flight at a time, and waiters for locks. */
-#define SLOTS_LARGE 64u
-#define SLOTS_SMALL 512u
 /* How long a backend may take to end when it is asked to. */
 #define END_DEADLINE_MS 2000u
 /* Incarnations that a request may kill. */
@@ -54,16 +51,14 @@ static char **environment_copy(char *const *environment)
 	return copy;
 }
 
-static int strings_copy(struct mount *mount, const struct mount_config *config)
+int mount_strings_copy(struct mount *mount, const struct mount_config *config)
 {
 	mount->name = strdup(config->name ? config->name : config->mountpoint);
 	mount->directory = strdup(config->directory ? config->directory : "/");
 	mount->options = strdup(config->options ? config->options : "");
-	mount->stats = calloc(1, sizeof(*mount->stats));
 	if (config->environment)
 		mount->environment = environment_copy(config->environment);
-	return mount->name && mount->directory && mount->options && mount->stats &&
-			       (mount->environment || !config->environment)
+	return mount->name && mount->directory && mount->options && (mount->environment || !config->environment)
 		       ? 0
 		       : -ENOMEM;
 }
@@ -152,6 +147,8 @@ int mount_open(struct mount *mount, const char *asked, gid_t gid, char *why, siz
 		.subtype = mount->has_command ? subtype_of(&mount->command) : "relayd",
 		.uid = mount->uid,
 		.gid = gid,
+		.on_device = mount_on_device,
+		.arg = mount,
 	};
 	char *mountpoint;
 	int err;
@@ -160,6 +157,8 @@ int mount_open(struct mount *mount, const char *asked, gid_t gid, char *why, siz
 		snprintf(why, why_size, "no memory for the mount");
 		return -ENOMEM;
 	}
+	/* Where it is to be is known before anything is there: see mount_record.c. */
+	mount_record(mount);
 	err = session_open(&mount->session, &session, why, why_size);
 	if (!err)
 		err = cache_begin(mount, options, why, why_size);
@@ -180,6 +179,7 @@ int mount_open(struct mount *mount, const char *asked, gid_t gid, char *why, siz
 	if (err)
 		snprintf(why, why_size, "cannot start the threads of a mount: %s", strerror(-err));
 	mount->open = !err;
+	mount_record(mount);
 	return err;
 }
 
@@ -218,21 +218,16 @@ static int place_build(struct mount *mount, const struct mount_config *config, c
 	return session_place_check(config->mountpoint, &mount->mountpoint, why, why_size);
 }
 
-static int dispatch_build(struct mount *mount, const struct mount_config *config, char *why, size_t why_size)
+int mount_dispatch_build(struct mount *mount, const struct mount_config *config)
 {
 	int err;
 
-	err = journal_init(&mount->journal, SLOTS_LARGE, SLOTS_SMALL);
-	if (err) {
-		snprintf(why, why_size, "no memory for the journal (%llu KiB): %s",
-			 (unsigned long long)relay_journal_size(SLOTS_LARGE, SLOTS_SMALL) / 1024, strerror(-err));
-		return -ENOMEM;
-	}
 	err = dispatch_init(&mount->dispatch, mount->name, &mount->journal, &mount->session, mount->stats,
 			    &mount->wake);
 	mount->has_dispatch = !err;
 	if (err)
 		return err;
+	mount->dispatch.keep.mount = mount->id;
 	mount->dispatch.shared_store = config->shared_store;
 	cache_init(&mount->cache, mount->name, config->bpf, &config->known);
 	mount->dispatch.cache = &mount->cache;
@@ -241,12 +236,34 @@ static int dispatch_build(struct mount *mount, const struct mount_config *config
 	mount->dispatch.watch.limit_ns = (uint64_t)config->request_timeout_ms * 1000000u;
 	mount->dispatch.rings = &mount->rings;
 	mount->dispatch.translate.write_behind = config->write_behind;
+	return 0;
+}
+
+/* The memory that a mount has. */
+static int memory_build(struct mount *mount, const struct mount_config *config, char *why, size_t why_size)
+{
+	int err;
+
+	err = record_init(&mount->record, mount_record_room(mount), mount_part_versions);
+	if (err)
+		return err;
+	mount->stats = record_stats(&mount->record);
+	err = journal_init(&mount->journal, MOUNT_SLOTS_LARGE, MOUNT_SLOTS_SMALL);
+	if (err) {
+		snprintf(why, why_size, "no memory for the journal (%llu KiB): %s",
+			 (unsigned long long)relay_journal_size(MOUNT_SLOTS_LARGE, MOUNT_SLOTS_SMALL) / 1024,
+			 strerror(-err));
+		return -ENOMEM;
+	}
+	err = mount_dispatch_build(mount, config);
+	if (err)
+		return err;
 	err = output_init(&mount->output, mount->loop, mount->name);
 	mount->has_output = !err;
 	return err;
 }
 
-static void supervisor_build(struct mount *mount, const struct mount_config *config)
+void mount_supervisor_build(struct mount *mount, const struct mount_config *config)
 {
 	mount->supervisor = (struct supervisor){
 		.name = mount->name,
@@ -266,6 +283,8 @@ static void supervisor_build(struct mount *mount, const struct mount_config *con
 		.fail_after_ms = config->fail_after_ms,
 		.state = SUPERVISOR_STOPPED,
 		.channel = -1,
+		.mount = mount->id,
+		.on_record = mount_on_record,
 		.on_change = mount_on_supervisor_change,
 	};
 }
@@ -274,16 +293,17 @@ static int mount_build(struct mount *mount, const struct mount_config *config, c
 {
 	int err;
 
-	err = strings_copy(mount, config);
+	err = mount_strings_copy(mount, config);
 	if (!err && (config->backend || config->argv))
 		err = command_build(mount, config, why, why_size);
 	if (!err)
 		err = place_build(mount, config, why, why_size);
 	if (!err)
-		err = dispatch_build(mount, config, why, why_size);
+		err = memory_build(mount, config, why, why_size);
 	if (err)
 		return err;
-	supervisor_build(mount, config);
+	mount_supervisor_build(mount, config);
+	mount_put(mount);
 	loop_wake_start(mount->loop, &mount->wake, mount_on_wake);
 	if (!mount->way.placed)
 		err = mount_open(mount, NULL, mount->gid, why, why_size);
@@ -297,15 +317,10 @@ static int mount_build(struct mount *mount, const struct mount_config *config, c
 	return err;
 }
 
-int mount_new(struct mount **out, struct loop *loop, const struct mount_config *config,
-	      void (*on_gone)(struct mount *mount, void *arg), void *arg, char *why, size_t why_size)
+void mount_begin(struct mount *mount, struct loop *loop, const struct mount_config *config, unsigned id,
+		 void (*on_gone)(struct mount *mount, void *arg), void *arg)
 {
-	struct mount *mount = calloc(1, sizeof(*mount));
-	int err;
-
-	snprintf(why, why_size, "no memory for the mount");
-	if (!mount)
-		return -ENOMEM;
+	mount->id = id;
 	mount->loop = loop;
 	mount->uid = config->uid;
 	mount->gid = config->gid;
@@ -314,7 +329,20 @@ int mount_new(struct mount **out, struct loop *loop, const struct mount_config *
 	rings_init(&mount->rings);
 	mount->on_gone = on_gone;
 	mount->arg = arg;
-	mount->journal.fd = mount->session.fd = -1;
+	mount->journal.fd = mount->session.fd = mount->record.fd = -1;
+	mount->session.on_agreed = mount_on_agreed;
+}
+
+int mount_new(struct mount **out, struct loop *loop, const struct mount_config *config, unsigned id,
+	      void (*on_gone)(struct mount *mount, void *arg), void *arg, char *why, size_t why_size)
+{
+	struct mount *mount = calloc(1, sizeof(*mount));
+	int err;
+
+	snprintf(why, why_size, "no memory for the mount");
+	if (!mount)
+		return -ENOMEM;
+	mount_begin(mount, loop, config, id, on_gone, arg);
 	err = mount_build(mount, config, why, why_size);
 	mount->told = true;
 	if (err) {

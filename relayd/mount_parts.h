@@ -15,6 +15,7 @@
 #include "mount.h"
 #include "mountopts.h"
 #include "output.h"
+#include "record.h"
 #include "rings.h"
 #include "session.h"
 #include "supervisor.h"
@@ -26,8 +27,14 @@ struct walk {
 	struct mount_watcher *next;
 };
 
+/* Slots of the journal: what the kernel has in flight at a time, and waiters for locks. */
+#define MOUNT_SLOTS_LARGE 64u
+#define MOUNT_SLOTS_SMALL 512u
+
 struct mount {
 	struct loop *loop;
+	unsigned id; /* what it is called with the keeper: never used again */
+	struct record record;
 	char *name;
 	char *named_first; /* what it was called before its place was known, by who may still have it; or NULL */
 	bool unnamed;	   /* to be called as its place, once that is known */
@@ -50,7 +57,7 @@ struct mount {
 	struct cache cache;
 	struct output output;
 	struct supervisor supervisor;
-	struct stats *stats;
+	struct stats *stats; /* in the record */
 	struct loop_wake wake;
 	bool has_dispatch;
 	bool has_output;
@@ -78,6 +85,31 @@ struct mount {
 	void (*on_gone)(struct mount *mount, void *arg);
 	void *arg;
 };
+
+/* ---- how it comes to be: mount_new.c, for mount_resume.c too --------------- */
+
+/* Of what is all zero. */
+void mount_begin(struct mount *mount, struct loop *loop, const struct mount_config *config, unsigned id,
+		 void (*on_gone)(struct mount *mount, void *arg), void *arg);
+/* Return 0 or a negative errno. */
+int mount_strings_copy(struct mount *mount, const struct mount_config *config);
+int mount_dispatch_build(struct mount *mount, const struct mount_config *config);
+void mount_supervisor_build(struct mount *mount, const struct mount_config *config);
+
+/* ---- what outlives relayd: mount_record.c ---------------------------------- */
+
+/* The versions of what a mount has beside its record: each in its own header. */
+extern const uint32_t mount_part_versions[RECORD_PARTS];
+/* The record is to say what is true now. */
+void mount_record(struct mount *mount);
+/* How long its texts can become. */
+size_t mount_record_room(const struct mount *mount);
+/* Puts what a mount has from the beginning; drops all but the supervisor's and the kept. */
+void mount_put(struct mount *mount);
+void mount_drop(unsigned id);
+void mount_on_device(int fd, void *arg);
+void mount_on_agreed(struct session *session);
+void mount_on_record(struct supervisor *supervisor);
 
 /* Makes the kernel's mount, with what a program asks for (NULL: nothing), and begins to read from it. */
 int mount_open(struct mount *mount, const char *asked, gid_t gid, char *why, size_t why_size);

@@ -39,6 +39,8 @@ static void on_over(struct upgrade *upgrade)
 		upgrade->command = command;
 		upgrade->way = way;
 	}
+	/* relayd dying before this leaves the new backend, and the old command for the next life. */
+	mount_record(mount);
 	mount->upgrades++;
 	mount->upgrade_error = upgrade->outcome;
 	snprintf(mount->upgrade_why, sizeof(mount->upgrade_why), "%s", upgrade->why);

@@ -52,18 +52,23 @@ static void on_readable(struct loop_io *io, unsigned events)
 		bytes_take(output, bytes, (size_t)n);
 }
 
+void output_resume(struct output *output, struct loop *loop, const char *name, int read_fd, int write_fd)
+{
+	output->name = name;
+	output->length = 0;
+	output->read_fd = read_fd;
+	output->write_fd = write_fd;
+	fcntl(output->read_fd, F_SETFL, O_NONBLOCK);
+	loop_io_start(loop, &output->io, output->read_fd, LOOP_READ, on_readable);
+}
+
 int output_init(struct output *output, struct loop *loop, const char *name)
 {
 	int pair[2];
 
 	if (pipe2(pair, O_CLOEXEC) < 0)
 		return -errno;
-	output->name = name;
-	output->length = 0;
-	output->read_fd = pair[0];
-	output->write_fd = pair[1];
-	fcntl(output->read_fd, F_SETFL, O_NONBLOCK);
-	loop_io_start(loop, &output->io, output->read_fd, LOOP_READ, on_readable);
+	output_resume(output, loop, name, pair[0], pair[1]);
 	return 0;
 }
 

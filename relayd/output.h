@@ -21,6 +21,8 @@ struct output {
 
 /* Returns 0 or a negative errno. */
 int output_init(struct output *output, struct loop *loop, const char *name);
+/* With both ends of an earlier relayd's, which are taken over: backends that live go on printing there. */
+void output_resume(struct output *output, struct loop *loop, const char *name, int read_fd, int write_fd);
 void output_deinit(struct output *output);
 
 /* Logs what is there now: a backend has ended, and its last words come before that. */

@@ -113,6 +113,8 @@ static int mount_directly(struct session *session, const struct session_config *
 	err = device_open(session, why, why_size);
 	if (err)
 		return err;
+	if (config->on_device)
+		config->on_device(session->fd, config->arg);
 	if (asprintf(&type, "fuse%s%s", subtype ? "." : "", subtype ? subtype : "") < 0 ||
 	    asprintf(&data, "fd=%d,rootmode=%o,user_id=%u,group_id=%u%s", session->fd, S_IFDIR, config->uid,
 		     config->gid, opts->kernel) < 0)
@@ -281,6 +283,8 @@ static int mount_by_helper(struct session *session, const struct session_config 
 		snprintf(why, why_size, "cannot mount on %s: fusermount3 refused (its reason is above)",
 			 session->mountpoint);
 	session->by_helper = !err;
+	if (!err && config->on_device)
+		config->on_device(session->fd, config->arg);
 	return err;
 }
 
@@ -289,7 +293,7 @@ int session_open(struct session *session, const struct session_config *config, c
 	struct mountopts opts;
 	int err;
 
-	*session = (struct session){.fd = -1};
+	*session = (struct session){.fd = -1, .on_agreed = session->on_agreed};
 	err = mountopts_parse(&opts, config->options, config->uid == 0, why, why_size);
 	if (err)
 		return err;

@@ -33,6 +33,8 @@ struct session {
 	bool agreed;
 	bool native; /* with `agreed`: backends are linked with librelay, and see the kernel's own ids */
 	bool rings;  /* INIT is, or is to be, answered with FUSE_OVER_IO_URING: the carrier's until it is agreed */
+	/* Called, if set, before the kernel is told the answer: a process dying in between has to tell it again. */
+	void (*on_agreed)(struct session *session);
 	bool may_back; /* files may be registered for FUSE passthrough: backing_allowed(), and the mount is root's */
 };
 
@@ -44,6 +46,9 @@ struct session_config {
 	const char *subtype; /* likewise; NULL: none */
 	uid_t uid;
 	gid_t gid;
+	/* Called, if set, with /dev/fuse: before the mount can be seen, or, where fusermount3 makes it, as soon as it is had. */
+	void (*on_device)(int fd, void *arg);
+	void *arg;
 };
 
 /*
@@ -114,6 +119,9 @@ bool session_passthrough(const struct session *session);
 
 /* Whether the kernel's INIT has FUSE_OVER_IO_URING, which session_init_request() leaves out too. */
 bool session_rings_offered(const struct session *session);
+
+/* Tells the kernel the agreed answer, which it may have had: then it takes no notice. */
+void session_init_again(const struct session *session);
 
 /*
  * Takes a backend's answer to INIT.  The first one is clamped and sent to the

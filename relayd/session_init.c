@@ -162,7 +162,7 @@ static int answer_compare(const struct fuse_init_out *was, const struct fuse_ini
 }
 
 /* The kernel reads a short answer as one of an old minor version; ours is whole. */
-static int answer_send(struct session *session)
+static int answer_send(const struct session *session)
 {
 	const struct fuse_in_header *asked = (const void *)session->init;
 	struct {
@@ -176,6 +176,11 @@ static int answer_send(struct session *session)
 	if (write(session->fd, &packet, sizeof(packet)) != (ssize_t)sizeof(packet))
 		return -errno;
 	return 0;
+}
+
+void session_init_again(const struct session *session)
+{
+	answer_send(session);
 }
 
 /* The answer in the form of this version: what an older one's lacks is 0. */
@@ -221,11 +226,14 @@ int session_init_answer(struct session *session, const void *reply, uint32_t siz
 		return answer_compare(&session->answer, &clamped, why, why_size);
 	session->answer = clamped;
 	session->native = native;
+	session->agreed = true;
+	if (session->on_agreed)
+		session->on_agreed(session);
 	err = answer_send(session);
 	if (err) {
+		session->agreed = false;
 		snprintf(why, why_size, "INIT: the kernel did not take the answer: %s", strerror(-err));
 		return -EPROTO;
 	}
-	session->agreed = true;
 	return 0;
 }

@@ -19,6 +19,7 @@
 
 #include "daemon.h"
 #include "dispatch.h"
+#include "fdstore.h"
 #include "log.h"
 #include "supervisor_life.h"
 #include "upgrade.h"
@@ -386,6 +387,7 @@ void supervisor_event(struct supervisor *s, enum supervisor_event event)
 		loop_timer_stop(&s->sweep);
 	if (s->state != before || event == SUPERVISOR_DIED || event == SUPERVISOR_STOP) {
 		log_debug("%s: %s, then %s", s->name, supervisor_state_name(before), supervisor_state_name(s->state));
+		s->on_record(s);
 		s->on_change(s);
 	}
 }
@@ -416,6 +418,8 @@ static void on_init_answered(struct supervisor *s)
 	int err, gone;
 
 	gone = backend_follow(&s->backend, d->peer_pid);
+	if (s->backend.server.pidfd >= 0 && s->backend.server.pid)
+		fdstore_put(s->mount, "server", s->backend.server.pidfd);
 	log_info("%s: incarnation %u, pid %d, came in by %s", s->name, s->incarnation, (int)s->backend.pid,
 		 way_via_text(s->via));
 	err = session_init_answer(s->session, d->init_reply, d->init_reply_size, atomic_load(&d->librelay),

@@ -68,6 +68,7 @@ struct supervisor {
 	uint32_t init_ms; /* how long a backend may take to answer INIT */
 	uint32_t end_ms;  /* and to end when it is asked to */
 	uint32_t fail_after_ms; /* without one that serves for so long, applications get errors; 0: they wait */
+	unsigned mount;	  /* as whose the channel and the pidfds are with the keeper (fdstore.h) */
 
 	enum supervisor_state state;
 	uint32_t incarnation;
@@ -97,6 +98,8 @@ struct supervisor {
 	struct loop_timer down; /* until applications get errors */
 	bool failing;		/* they do, whenever no backend is being recovered to */
 
+	/* What an heir of this relayd has to know has changed (supervisor_left). */
+	void (*on_record)(struct supervisor *supervisor);
 	/* The state or the incarnation has changed; STOPPED with `stopping`: all is over. */
 	void (*on_change)(struct supervisor *supervisor);
 };
@@ -112,6 +115,28 @@ int supervisor_state_parse(const char *name, enum supervisor_state *state);
  * Returns 0, or -ENOEXEC with a sentence in problem.
  */
 int supervisor_launch(struct supervisor *supervisor);
+
+/* What a relayd that has died has left of a supervisor.  Descriptors are taken over; -1: none. */
+struct supervisor_left {
+	enum supervisor_state state;
+	uint32_t incarnation;
+	enum way_via via;
+	bool child;
+	bool served;
+	int channel;
+	int first; /* pidfds */
+	int server;
+};
+
+/*
+ * Instead of supervisor_launch(), after dispatch_start().  A backend that reads by itself and has
+ * all the requests there are is served on.  Any other is ended, since nobody knows which of its
+ * replies the dead relayd had taken, and the next one is started.
+ */
+void supervisor_resume(struct supervisor *supervisor, const struct supervisor_left *left);
+
+/* Another keeper is there, and has nothing yet. */
+void supervisor_put_all(const struct supervisor *supervisor);
 
 void supervisor_event(struct supervisor *supervisor, enum supervisor_event event);
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "dispatch.h"
+#include "fdstore.h"
 #include "log.h"
 #include "stats.h"
 
@@ -176,6 +177,12 @@ static void on_backend_end(struct backend *backend)
 		supervisor_event(s, SUPERVISOR_DIED);
 }
 
+void life_backend_own(struct supervisor *s)
+{
+	s->backend.loop = s->loop;
+	s->backend.on_end = on_backend_end;
+}
+
 /* The channel has ended: DIED follows when the process has too. */
 void life_drained(struct supervisor *s)
 {
@@ -228,10 +235,16 @@ void life_channel_prepare(int channel)
 	setsockopt(channel, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
 }
 
-/* The channel, which is prepared, is the supervisor's from here on. */
+/*
+ * The channel, which is prepared, is the supervisor's from here on.  A process dying before it is
+ * kept leaves a backend that was told nothing, and whose channel has ended; one dying after
+ * it leaves a life that the next relayd knows of.
+ */
 static void channel_take(struct supervisor *s, int channel)
 {
 	s->channel = channel;
+	fdstore_put(s->mount, "chan", channel);
+	s->on_record(s);
 	if (s->kernel_ready)
 		life_channel_begin(s);
 }
@@ -306,29 +319,32 @@ int life_launch(struct supervisor *s)
 {
 	int channel, err;
 
-	s->backend.loop = s->loop;
-	s->backend.on_end = on_backend_end;
+	life_backend_own(s);
 	err = life_run(s, &s->backend, s->command, s->way, &channel);
 	if (err)
 		return err;
+	fdstore_put(s->mount, "first", s->backend.first.pidfd);
 	life_begin(s);
 	if (channel >= 0) {
 		s->via = WAY_VIA_FD;
 		channel_take(s, channel);
+	} else {
+		s->on_record(s);
 	}
 	return 0;
 }
 
 void life_take(struct supervisor *s, struct backend *backend, int channel, enum way_via via)
 {
-	s->backend.loop = s->loop;
-	s->backend.on_end = on_backend_end;
+	life_backend_own(s);
 	backend_move(&s->backend, backend);
 	life_begin(s);
 	s->via = via;
 	s->channel = channel;
 	s->begun = true;
 	s->drained = false;
+	supervisor_put_all(s);
+	s->on_record(s);
 	dispatch_channel_adopt(s->dispatch, channel, s->incarnation);
 }
 
@@ -341,6 +357,10 @@ void life_end(struct supervisor *s)
 	dispatch_channel_end(s->dispatch, s->backend.own_fault && !s->wanted);
 	if (s->failing)
 		dispatch_fail_begin(s->dispatch);
+	/* The requests that it had are the journal's by now: without a channel nothing is known of it. */
+	fdstore_drop(s->mount, "chan");
+	fdstore_drop(s->mount, "first");
+	fdstore_drop(s->mount, "server");
 	if (s->channel >= 0)
 		close(s->channel);
 	s->channel = -1;
@@ -397,12 +417,12 @@ int supervisor_attach(struct supervisor *s, int channel, pid_t pid, enum way_via
 		return -EINVAL;
 	if (s->state != SUPERVISOR_STOPPED || s->stopping)
 		return -EBUSY;
-	s->backend.loop = s->loop;
-	s->backend.on_end = on_backend_end;
+	life_backend_own(s);
 	err = backend_take(&s->backend, pid);
 	if (err)
 		return err;
 	s->via = via;
+	fdstore_put(s->mount, "first", s->backend.first.pidfd);
 	life_begin(s);
 	life_channel_prepare(channel);
 	channel_take(s, channel);

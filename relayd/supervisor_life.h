@@ -22,6 +22,9 @@ void life_channel_prepare(int channel);
 /* The next life is that of a backend that has come up already, on its channel. */
 void life_take(struct supervisor *s, struct backend *backend, int channel, enum way_via via);
 
+/* Before the life has a process: its end is the supervisor's to hear. */
+void life_backend_own(struct supervisor *s);
+
 /* From here on applications wait. */
 void life_pause_begin(struct supervisor *s);
 /* Stops the flow of requests to a backend that is gone or going. */

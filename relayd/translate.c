@@ -74,16 +74,29 @@ static int tables_init(struct translate *translate)
 	return err;
 }
 
+static void record_sizes(uint32_t record_size[STATE_TABLES])
+{
+	nodes_record_sizes(record_size);
+	handles_record_sizes(record_size);
+	dirlog_record_sizes(record_size);
+	locks_record_sizes(record_size);
+}
+
+/* From the tables to what is queued for the backend, and to what is answered by relayd. */
+static void callbacks_set(struct translate *translate)
+{
+	translate->nodes.on_forget = on_forget;
+	translate->nodes.on_unnamed = on_unnamed;
+	translate->nodes.arg = translate;
+}
+
 int translate_init(struct translate *translate, const char *mount)
 {
 	uint32_t record_size[STATE_TABLES] = {0};
 	int err;
 
 	*translate = (struct translate){.mount = mount, .uid = geteuid()};
-	nodes_record_sizes(record_size);
-	handles_record_sizes(record_size);
-	dirlog_record_sizes(record_size);
-	locks_record_sizes(record_size);
+	record_sizes(record_size);
 	translate->releases.one = calloc(TRANSLATE_RELEASES, sizeof(*translate->releases.one));
 	if (!translate->releases.one)
 		return -ENOMEM;
@@ -97,12 +110,31 @@ int translate_init(struct translate *translate, const char *mount)
 		free(translate->releases.one);
 		return err;
 	}
-	translate->nodes.on_forget = on_forget;
-	translate->nodes.on_unnamed = on_unnamed;
-	translate->nodes.arg = translate;
+	callbacks_set(translate);
 	answers_init(&translate->answers);
 	pthread_mutex_init(&translate->lock, NULL);
 	return 0;
+}
+
+int translate_resume(struct translate *translate, int fd)
+{
+	uint32_t record_size[STATE_TABLES] = {0};
+	struct state fresh = translate->state, left;
+	int err;
+
+	record_sizes(record_size);
+	err = state_open(&left, fd, record_size);
+	if (err)
+		return err;
+	nodes_deinit(&translate->nodes);
+	translate->state = left;
+	err = tables_init(translate);
+	state_deinit(&fresh);
+	callbacks_set(translate);
+	/* What cannot be true is the caller's still, and this good for nothing but translate_deinit(). */
+	if (err)
+		translate->state.fd = -1;
+	return err;
 }
 
 void translate_deinit(struct translate *translate)

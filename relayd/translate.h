@@ -75,6 +75,8 @@ struct translate {
 
 /* Returns 0 or a negative errno. */
 int translate_init(struct translate *translate, const char *mount);
+/* Instead of beginning anew: with the state that an earlier relayd has left.  Takes fd over on success, and only then. */
+int translate_resume(struct translate *translate, int fd);
 void translate_deinit(struct translate *translate);
 
 /* From here on ids are this incarnation's.  Takes the lock. */

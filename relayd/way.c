@@ -184,6 +184,14 @@ int way_init(struct way *way, enum way_wanted wanted, bool placed, const char *s
 	return err ? err : placeholder_make(way, why, why_size);
 }
 
+int way_resume(struct way *way, enum way_wanted wanted, bool placed, const char *socket, const char *placeholder)
+{
+	*way = (struct way){.wanted = wanted, .placed = placed, .socket = socket, .splices = kernel_splits_splices()};
+	tools_find(way);
+	way->placeholder = placeholder ? strdup(placeholder) : NULL;
+	return way->placeholder || !placeholder ? 0 : -ENOMEM;
+}
+
 static void furniture_path(const struct way *way, char *path, size_t size)
 {
 	snprintf(path, size, "%s/.go-fuse-epoll-hack", way->placeholder);

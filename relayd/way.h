@@ -66,6 +66,8 @@ int way_check(const char *line, enum way_wanted wanted, char *why, size_t why_si
  * it is not installed, and others for the placeholder.
  */
 int way_init(struct way *way, enum way_wanted wanted, bool placed, const char *socket, char *why, size_t why_size);
+/* The same, of an earlier relayd, with the placeholder that it has made (NULL: none).  Returns 0 or -ENOMEM. */
+int way_resume(struct way *way, enum way_wanted wanted, bool placed, const char *socket, const char *placeholder);
 /*
  * What a program finds in the placeholder after it has mounted there, and before it
  * mounts: nothing (go-fuse opens a file of its own to see that its mount answers).

@@ -21,6 +21,8 @@
 #	                               for it; sets $relayd_pid.  --backend may be given.
 #	relayd_wait STATE [ARG…]       relayctl wait --state=STATE ARG…, 30 s at most
 #	relayd_field FIELD             of the first mount in relayctl status --json
+#	relayd_worker                  the process that serves, whose keeper is $relayd_pid
+#	relayd_heir_take               the keeper was killed: $relayd_pid is its heir from here on
 #	relayd_stop                    unmount and wait for relayd's end, which must be 0
 #	kill_backend                   SIGKILL, and wait for the next life to serve
 #
@@ -43,6 +45,7 @@ RELAYD_TEST_MARK=$tmp
 export PATH LC_ALL RELAYD_SOCKET RELAYD_TEST_MARK
 
 relayd_pid=
+relayd_is_heir=
 checks=0
 failures=0
 cleanup_commands=()
@@ -190,12 +193,45 @@ relayd_field()
 	relayctl status --json | jq -r ".mounts[0].$1"
 }
 
+# $relayd_pid is the keeper, which has backends of dead ones for children too.
+relayd_worker()
+{
+	local pid
+
+	for pid in $(cat "/proc/$relayd_pid/task/$relayd_pid/children"); do
+		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" != relayd ] || echo "$pid"
+	done
+}
+
+# The heir has everything before relayd answers again, and is no child of ours.
+relayd_heir_is_there()
+{
+	local now
+
+	now=$(relayctl status --json | jq .relayd_pid)
+	[ -n "$now" ] && [ "$now" != "$relayd_pid" ] && [ "$(cat "/proc/$now/comm")" = relayd-keeper ]
+}
+
+relayd_heir_take()
+{
+	status_of wait "$relayd_pid"
+	wait_for 20 relayd_heir_is_there
+	relayd_pid=$(relayctl status --json | jq .relayd_pid)
+	relayd_is_heir=1
+}
+
 relayd_stop()
 {
 	relayctl unmount "$mnt"
-	status_of wait "$relayd_pid"
+	if [ -n "$relayd_is_heir" ]; then
+		wait_for 20 process_gone "$relayd_pid"
+		status=0
+	else
+		status_of wait "$relayd_pid"
+	fi
 	[ "$status" = 0 ] || fail "relayd ended with status $status"
 	relayd_pid=
+	relayd_is_heir=
 }
 
 kill_backend()

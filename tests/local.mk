@@ -55,6 +55,7 @@ unit_tests += tests/unit/test_identity
 unit_tests += tests/unit/test_journal
 unit_tests += tests/unit/test_journal_map
 unit_tests += tests/unit/test_keep
+unit_tests += tests/unit/test_keeper_table
 unit_tests += tests/unit/test_launch
 unit_tests += tests/unit/test_locks
 tests_unit_test_locks_SOURCES = tests/unit/test_locks.c $(fs_test_sources)
@@ -71,6 +72,7 @@ unit_tests += tests/unit/test_namegate
 unit_tests += tests/unit/test_notify
 unit_tests += tests/unit/test_opcodes
 unit_tests += tests/unit/test_readers
+unit_tests += tests/unit/test_record
 tests_unit_test_readers_LDADD = $(crash_ldadd)
 unit_tests += tests/unit/test_redo
 tests_unit_test_redo_SOURCES = tests/unit/test_redo.c $(restore_test_sources)
@@ -165,12 +167,18 @@ fuzz_tests += tests/fuzz/fuzz_dispatch_reply
 tests_fuzz_fuzz_dispatch_reply_LDADD = tests/lib/libtest.a $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_journal_import
 tests_fuzz_fuzz_journal_import_LDADD = tests/lib/libtest.a $(fuzz_ldadd)
+fuzz_tests += tests/fuzz/fuzz_keeper
+tests_fuzz_fuzz_keeper_LDADD = $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_mountopts
 tests_fuzz_fuzz_mountopts_LDADD = $(fuzz_ldadd)
+fuzz_tests += tests/fuzz/fuzz_record
+tests_fuzz_fuzz_record_LDADD = $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_reply
 tests_fuzz_fuzz_reply_LDADD = $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_request
 tests_fuzz_fuzz_request_LDADD = $(fuzz_ldadd)
+fuzz_tests += tests/fuzz/fuzz_resume
+tests_fuzz_fuzz_resume_LDADD = tests/lib/libtest.a $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_rings
 tests_fuzz_fuzz_rings_LDADD = tests/lib/libtest.a $(fuzz_ldadd)
 if HAVE_URING_HEADERS
@@ -197,6 +205,7 @@ integration_scripts += tests/integration/daemon.sh
 integration_scripts += tests/integration/ending.sh
 integration_scripts += tests/integration/help.sh
 integration_scripts += tests/integration/install.sh
+integration_scripts += tests/integration/keeper.sh
 integration_scripts += tests/integration/limits.sh
 integration_scripts += tests/integration/manpages.sh
 integration_scripts += tests/integration/matrix_passthrough.sh
@@ -204,6 +213,8 @@ integration_scripts += tests/integration/mount_relay.sh
 integration_scripts += tests/integration/preload.sh
 integration_scripts += tests/integration/relay_run.sh
 integration_scripts += tests/integration/relayctl.sh
+integration_scripts += tests/integration/resume.sh
+integration_scripts += tests/integration/service.sh
 integration_scripts += tests/integration/storm.sh
 integration_scripts += tests/integration/uring.sh
 integration_scripts += tests/integration/user.sh
@@ -294,6 +305,7 @@ helper_programs += tests/integration/badinput_backend
 helper_programs += tests/integration/preload_calls
 helper_programs += tests/integration/storm_kill
 helper_programs += tests/integration/storm_names
+helper_programs += tests/integration/service_manager
 helper_programs += tests/integration/supervision_backend
 helper_programs += tests/lib/uring_hold
 if HAVE_URING_HEADERS
@@ -322,6 +334,11 @@ tests_backends_crash_preload_la_CPPFLAGS = $(AM_CPPFLAGS) -DRELAY_CRASH_POINTS
 tests_backends_crash_preload_la_CFLAGS = -std=gnu11 -pthread $(WARN_CFLAGS)
 tests_backends_crash_preload_la_LDFLAGS = -module -shared -avoid-version -rpath /not-installed
 tests_backends_crash_preload_la_LIBADD = -ldl
+check_LTLIBRARIES += tests/backends/malloc_preload.la
+tests_backends_malloc_preload_la_SOURCES = tests/backends/malloc_preload.c
+tests_backends_malloc_preload_la_CFLAGS = -std=gnu11 $(WARN_CFLAGS)
+tests_backends_malloc_preload_la_LDFLAGS = -module -shared -avoid-version -rpath /not-installed
+tests_backends_malloc_preload_la_LIBADD =
 EXTRA_DIST += tests/backends/build tests/integration/compat-table.sh
 
 # ---- what tests share ---------------------------------------------------------
@@ -451,6 +468,13 @@ UPGRADES = 100
 upgrades: all tests/integration/upgrade$(EXEEXT) $(helper_programs)
 	@$(AM_TESTS_ENVIRONMENT) tests/integration/upgrade --upgrades $(UPGRADES)
 .PHONY: upgrades
+
+# Deaths of relayd as many as there are meant to be.
+RESUME_SECONDS = 60
+RESUME_ROUNDS = 4
+resume: all relayd/relayd-crash$(EXEEXT) $(helper_programs)
+	@$(AM_TESTS_ENVIRONMENT) bash $(top_srcdir)/tests/integration/resume.sh $(RESUME_SECONDS) $(RESUME_ROUNDS)
+.PHONY: resume
 
 # The storm as long as it is meant to be.
 STORM_SECONDS = 300

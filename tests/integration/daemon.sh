@@ -16,7 +16,7 @@ relayd_pid_of_socket()
 # Its standard streams are not the caller's: this ends although relayd lives on.
 mounts()
 {
-	relayd --mount "$1" --backend "$fsserver --source $2" </dev/null | cat
+	relayd --mount "$1" --backend "$fsserver --source $2" </dev/null 2>&1 | cat
 	is_mounted "$1"
 }
 

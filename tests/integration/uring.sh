@@ -18,13 +18,13 @@ exec "$fsserver" --source "$store"
 END
 chmod +x "$backend"
 
-# The keeper of the relayd that runs; empty: there is none.
+# The keeper of the rings of the relayd that runs; empty: there is none.
 keeper()
 {
 	local status
 
 	for status in /proc/[0-9]*/status; do
-		if grep -qs '^Name:.relayd-uring$' "$status" && grep -qs "^PPid:.$relayd_pid\$" "$status"; then
+		if grep -qs '^Name:.relayd-uring$' "$status" && grep -qs "^PPid:.$(relayd_worker)\$" "$status"; then
 			status=${status#/proc/}
 			echo "${status%/status}"
 		fi
@@ -211,11 +211,23 @@ done
 
 relayd_start --backend "$backend" --lane=uring
 keeper=$(keeper)
-kill -KILL "$relayd_pid"
-wait "$relayd_pid" 2>/dev/null || true
-wait_for 20 process_gone "$keeper"
-check "the keeper does not outlive everybody" true
-status_of stat "$mnt/data" 2>/dev/null
-check "and the mount is dead, not stuck" [ "$status" = 1 ]
-umount "$mnt"
+kill -HUP "$relayd_pid"
+wait_for 20 says "another relayd could not take over"
+check "no other relayd takes over" says "no other relayd can go on with a mount in the lane uring"
+check "and the mount goes on" cmp "$tmp/data" "$mnt/data"
+touch "$hold"
+kill -KILL "$(relayd_field backend_pid)"
+stat "$mnt/none" >/dev/null 2>&1 &
+caller=$!
+wait_for 20 waits_for_answer "$caller"
+kill -KILL "$(relayd_worker)"
+wait_for 20 process_gone "$caller"
+status_of wait "$caller"
+check "who waits when relayd dies is told" [ "$status" = 1 ]
+wait_for 20 gone
+status_of wait "$relayd_pid"
 relayd_pid=
+check "and the mount has ended in order" [ "$status" = 0 ]
+wait_for 20 process_gone "$keeper"
+check "with the keeper of its rings" true
+rm "$hold"

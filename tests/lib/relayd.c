@@ -314,6 +314,99 @@ pid_t relayd_kill_backend(const struct relayd *r)
 	return kill(status.backend_pid, SIGKILL) == 0 ? status.backend_pid : 0;
 }
 
+static bool is_called(pid_t pid, const char *name)
+{
+	char path[64], line[32] = "";
+	FILE *comm;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	comm = fopen(path, "re");
+	if (!comm || fscanf(comm, "%31s", line) != 1)
+		line[0] = '\0';
+	if (comm)
+		fclose(comm);
+	return strcmp(line, name) == 0;
+}
+
+static pid_t parent_of(pid_t pid)
+{
+	char path[64];
+	int parent = 0;
+	FILE *stat;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	stat = fopen(path, "re");
+	if (stat && fscanf(stat, "%*d (%*[^)]) %*c %d", &parent) != 1)
+		parent = 0;
+	if (stat)
+		fclose(stat);
+	return parent;
+}
+
+/*
+ * The child of its keeper's that is called relayd: backends of dead ones are that one's children
+ * too.  One that has started its keeper is its parent.
+ */
+static pid_t worker_of(pid_t keeper)
+{
+	char path[64];
+	FILE *children;
+	pid_t found = 0;
+	int pid;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)keeper, (int)keeper);
+	children = fopen(path, "re");
+	while (children && !found && fscanf(children, "%d", &pid) == 1)
+		if (is_called(pid, "relayd"))
+			found = pid;
+	if (children)
+		fclose(children);
+	if (!found && is_called(parent_of(keeper), "relayd"))
+		found = parent_of(keeper);
+	return found;
+}
+
+struct heir_wait {
+	const struct relayd *r;
+	pid_t dead;
+};
+
+/* relayd does not answer before it has given it everything. */
+static bool heir_is_there(void *arg)
+{
+	const struct heir_wait *wait = arg;
+	struct relayd_status status;
+
+	return relayd_status(wait->r, &status) && status.relayd_pid != wait->dead;
+}
+
+pid_t relayd_kill_keeper(const struct relayd *r)
+{
+	struct relayd_status status;
+	struct heir_wait wait = {.r = r};
+
+	if (!relayd_status(r, &status) || !is_called(status.relayd_pid, "relayd-keeper") ||
+	    kill(status.relayd_pid, SIGKILL) < 0)
+		return 0;
+	wait.dead = status.relayd_pid;
+	return check_until(heir_is_there, &wait, 20000) ? wait.dead : -1;
+}
+
+pid_t relayd_kill(const struct relayd *r, bool backend)
+{
+	struct relayd_status status;
+	pid_t worker;
+
+	if (!relayd_status(r, &status))
+		return 0;
+	worker = worker_of(status.relayd_pid);
+	if (!worker || kill(worker, SIGKILL) < 0)
+		return 0;
+	if (backend && status.backend_pid > 0)
+		kill(status.backend_pid, SIGKILL);
+	return worker;
+}
+
 bool relayd_log_has(const struct relayd *r, const char *text)
 {
 	char line[4096];

@@ -83,6 +83,15 @@ bool relayd_stop(struct relayd *r);
 /* SIGKILLs the backend and returns its pid, or 0 if there was none. */
 pid_t relayd_kill_backend(const struct relayd *r);
 
+/* SIGKILLs the process that serves, and with it the backend; its keeper starts another. */
+pid_t relayd_kill(const struct relayd *r, bool backend);
+
+/*
+ * SIGKILLs the keeper and waits for its heir, since the death of both is the end.  Returns its pid,
+ * 0 if it was not there, or -1 if no heir has come.
+ */
+pid_t relayd_kill_keeper(const struct relayd *r);
+
 /* Removes a tree, without crossing into mounts. */
 void relayd_remove_tree(const char *path);
 

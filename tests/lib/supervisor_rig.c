@@ -19,6 +19,11 @@ static void on_wake(struct loop_wake *wake)
 	loop_break(rig->dispatch.loop);
 }
 
+static void on_record(struct supervisor *supervisor)
+{
+	(void)supervisor;
+}
+
 static void on_change(struct supervisor *supervisor)
 {
 	struct supervisor_rig *rig = (struct supervisor_rig *)((char *)supervisor - offsetof(struct supervisor_rig, supervisor));
@@ -71,6 +76,7 @@ int supervisor_rig_init(struct supervisor_rig *rig, const char *line)
 		.init_ms = FAKE_DEADLINE_MS,
 		.end_ms = FAKE_DEADLINE_MS,
 		.channel = -1,
+		.on_record = on_record,
 		.on_change = on_change,
 	};
 	return dispatch_start(&rig->dispatch.dispatch);

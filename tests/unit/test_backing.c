@@ -20,7 +20,7 @@ static int device = -1;
 
 static void setup(void)
 {
-	backing_init(&backing);
+	cr_assert_eq(backing_init(&backing), 0);
 }
 
 static void teardown(void)
@@ -96,6 +96,45 @@ Test(backing, what_is_no_regular_file_is_refused)
 	cr_expect_eq(backing_add(&backing, device, pair[0]), -EINVAL);
 	cr_expect_eq(backing_add(&backing, device, -1), -EBADF);
 	cr_expect_eq(backing.count, 0);
+}
+
+Test(backing, the_next_relayd_has_them)
+{
+	struct backing next;
+	int fd = file_open(), a, b, lost, c;
+
+	kernel_begin();
+	a = backing_add(&backing, device, fd);
+	b = backing_add(&backing, device, fd);
+	c = backing_add(&backing, device, fd);
+	backing_drop(&backing, device, b);
+	/* It dies before this is written. */
+	lost = ioctl(device, FUSE_DEV_IOC_BACKING_OPEN, &(struct fuse_backing_map){.fd = fd});
+	cr_assert_gt(lost, c);
+
+	cr_assert_eq(backing_init(&next), 0);
+	cr_assert_eq(backing_resume(&next, device, dup(backing.fd)), 0);
+	backing_deinit(&backing);
+	backing = next;
+	cr_expect_eq(backing.count, 2);
+	cr_expect_eq(sum(), a + c);
+	cr_expect_lt(ioctl(device, FUSE_DEV_IOC_BACKING_CLOSE, &lost), 0, "what was in no entry is given back");
+	b = backing_add(&backing, device, fd);
+	cr_assert_gt(b, c);
+	cr_expect_eq(sum(), a + b + c);
+	backing_drop(&backing, device, a);
+	backing_drop(&backing, device, c);
+	cr_expect_eq(sum(), b);
+
+	/* Where it is not certain whose the others are they stay. */
+	lost = ioctl(device, FUSE_DEV_IOC_BACKING_OPEN, &(struct fuse_backing_map){.fd = fd});
+	cr_assert_gt(lost, b);
+	cr_assert_eq(backing_init(&next), 0);
+	cr_assert_eq(backing_resume(&next, -1, dup(backing.fd)), 0);
+	backing_deinit(&backing);
+	backing = next;
+	cr_expect_eq(sum(), b);
+	cr_expect_eq(ioctl(device, FUSE_DEV_IOC_BACKING_CLOSE, &lost), 0, "another's is left alone");
 }
 
 Test(backing, there_is_a_most)
