@@ -1,8 +1,8 @@
 #!/bin/bash
-# The storm: everything at once on one mount, while its backend is killed every 20
-# to 250 ms.  First with one thread (or job) per load, then with four; each once with all data
-# going through the backend, and once with the kernel reading and writing by itself
-# (fsserver --passthrough), half the time each.
+# The storm: everything at once on one mount, while its backend, its relayd, both at once, or
+# the keeper are killed every 20 to 250 ms.  First with one thread (or job) per load, then with
+# four; each once with all data going through the backend, and once with the kernel reading and
+# writing by itself (fsserver --passthrough), half the time each.
 #
 #	storm.sh [--seconds N] [--seed N] [--threads 'N…']
 #
@@ -173,7 +173,7 @@ make_sources()
 # storm THREADS PASSTHROUGH: all loads for half the seconds.
 storm()
 {
-	local jobs=$1 passthrough=$2 pids=() killer clock i pid kills total errors corrupt started
+	local jobs=$1 passthrough=$2 pids=() killer clock i pid kills backend worker both keeper total errors corrupt started
 
 	rm -rf "$results" "$over"
 	mkdir "$results"
@@ -206,15 +206,19 @@ storm()
 	wait "${pids[0]}"
 	wait "$killer"
 
-	read -r kills _ <"$results/kills"
+	read -r backend worker both keeper _ <"$results/kills"
+	kills=$((backend + worker + both + keeper))
+	[ "$keeper" = 0 ] || relayd_heir_take
 	total=$(cat "$results"/*.operations | awk '{ n += $1 } END { print n + 0 }')
 	errors=$(cat "$results"/*.wrong 2>/dev/null | grep -c error || :)
 	corrupt=$(cat "$results"/*.wrong 2>/dev/null | grep -c corrupt || :)
-	echo "threads: $jobs  passthrough: $passthrough  seconds: $((SECONDS - started))  kills: $kills  operations: $total  errors: $errors" \
+	echo "threads: $jobs  passthrough: $passthrough  seconds: $((SECONDS - started))  kills: $kills (backend $backend, relayd $worker, both $both, keeper $keeper)  operations: $total  errors: $errors" \
 		" corrupt files: $corrupt  longest pause: $(relayd_field longest_pause_ms) ms  redone: $(relayd_field redone)"
 	check "storm with $jobs threads, passthrough $passthrough: no error" [ "$errors" = 0 ]
 	check "storm with $jobs threads, passthrough $passthrough: no corrupt file" [ "$corrupt" = 0 ]
 	check "storm with $jobs threads, passthrough $passthrough: kills have come" [ "$kills" -gt $((seconds / 2)) ]
+	check "storm with $jobs threads, passthrough $passthrough: of relayd too" [ "$worker" -gt $((seconds / 8)) ]
+	check "storm with $jobs threads, passthrough $passthrough: and of its keeper" [ "$keeper" -gt 0 ]
 	for i in buffered direct mapped tree git sqlite0 names; do
 		check "storm with $jobs threads, passthrough $passthrough: $i has done something" [ -s "$results/$i.operations" ]
 	done

@@ -1,12 +1,15 @@
 /*
- * Kills the backend of a mount, again and again, until its standard input ends, or
- * it has been killed KILLS times:
+ * Kills the backend of a mount, its relayd, both, or the keeper, again and again, until its
+ * standard input ends; or, with KILLS, the backend alone, so many times at most:
  *
  *	storm_kill SOCKET SEED LEAST_MS MOST_MS [KILLS]
  *
- * The pauses between are random, but the same for the same seed.  Each kill is of
- * the process that relayd names right then; one that is not there (the next is on
- * its way) is no kill.  Prints the kills at the end.
+ * The pauses between and what is killed are random, but the same for the same seed; the tenth
+ * kill is the keeper's.  Each kill is of the process that relayd names right then; one that is
+ * not there (the next is on its way) is no kill.  After the keeper's death the next kill waits
+ * until its heir has everything: the death of both is the end of the mount.
+ *
+ * Prints the kills at the end: of backends, relayd, both, the keeper; and those that were none.
  */
 #include <limits.h>
 #include <poll.h>
@@ -35,11 +38,45 @@ static bool pause_for(unsigned ms)
 	return poll(&input, 1, (int)ms) == 0;
 }
 
+enum target {
+	TARGET_BACKEND,
+	TARGET_RELAYD,
+	TARGET_BOTH,
+	TARGET_KEEPER,
+	TARGETS,
+};
+
+static enum target target_choose(uint64_t *state, unsigned kills)
+{
+	unsigned turn = next_random(state) % 20;
+
+	if (kills == 9 || turn == 19)
+		return TARGET_KEEPER;
+	return turn < 11 ? TARGET_BACKEND : turn < 17 ? TARGET_RELAYD : TARGET_BOTH;
+}
+
+/* Returns the pid of what was killed, 0 if there was nothing. */
+static pid_t target_kill(const struct relayd *r, enum target target)
+{
+	pid_t pid;
+
+	if (target == TARGET_BACKEND)
+		return relayd_kill_backend(r);
+	if (target != TARGET_KEEPER)
+		return relayd_kill(r, target == TARGET_BOTH);
+	pid = relayd_kill_keeper(r);
+	if (pid < 0)
+		check_abort("no heir of the keeper has come");
+	return pid;
+}
+
 int main(int argc, char **argv)
 {
 	struct relayd r = {0};
+	unsigned of[TARGETS] = {0};
 	unsigned kills = 0;
 	unsigned misses = 0;
+	enum target target;
 	uint64_t state;
 	unsigned least;
 	unsigned most;
@@ -54,11 +91,15 @@ int main(int argc, char **argv)
 	least = (unsigned)strtoul(argv[3], NULL, 10);
 	most = (unsigned)strtoul(argv[4], NULL, 10);
 	wanted = argc == 6 ? strtoul(argv[5], NULL, 10) : ULONG_MAX;
-	while (kills < wanted && pause_for(least + next_random(&state) % (most - least + 1)))
-		if (relayd_kill_backend(&r))
-			kills++;
-		else
+	while (kills < wanted && pause_for(least + next_random(&state) % (most - least + 1))) {
+		target = argc == 6 ? TARGET_BACKEND : target_choose(&state, kills);
+		if (target_kill(&r, target) == 0) {
 			misses++;
-	printf("%u %u\n", kills, misses);
+			continue;
+		}
+		of[target]++;
+		kills++;
+	}
+	printf("%u %u %u %u %u\n", of[TARGET_BACKEND], of[TARGET_RELAYD], of[TARGET_BOTH], of[TARGET_KEEPER], misses);
 	return 0;
 }
