@@ -66,7 +66,10 @@ static void slot_fill(uint32_t slot, uint8_t states, uint8_t fit, const uint8_t 
 	struct fuse_out_header reply = {.len = sizeof(reply), .error = -EPERM};
 	int err;
 
-	memcpy(&header, bytes, size < sizeof(header) ? size : sizeof(header));
+	/* Shorter than a header the kernel sends none, so there is none that relayd has noted. */
+	if (size < sizeof(header))
+		return;
+	memcpy(&header, bytes, sizeof(header));
 	if (fit & FIT_LEN)
 		header.len = size;
 	if (fit & FIT_UNIQUE)
@@ -83,8 +86,7 @@ static void slot_fill(uint32_t slot, uint8_t states, uint8_t fit, const uint8_t 
 	memcpy(request, bytes, size);
 	memcpy(request, &header, sizeof(header));
 	/* What it has noted itself is true of what it had read. */
-	if (size >= sizeof(header))
-		dispatch_note(&rig.dispatch, slot, request, size, &err);
+	dispatch_note(&rig.dispatch, slot, request, size, &err);
 	if (fit & FIT_NAMED)
 		dispatch_name_unique(&rig.dispatch, slot);
 	reply.unique = r->channel_unique;
