@@ -3,7 +3,9 @@
  *
  * EEXIST means that the name is there, and it was not when the kernel sent the request:
  * what is there is compared with what was to be made.  The entry that is found becomes the
- * reply, with the count of its LOOKUP; of any other the count is given back.
+ * reply, with the count of its LOOKUP; of any other the count is given back.  EPERM may mean
+ * the same: it is what sshfs makes of SSH_FX_FAILURE, as version 3 of its protocol has no other
+ * word for a name that is there.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -111,15 +113,16 @@ enum make_outcome {
 /* The request, and if the name is there what that is.  Returns an enum make_outcome or a negative errno. */
 static int make_send(struct redo *redo, const char *name, struct fuse_entry_out *entry)
 {
-	int err = redo_send(redo);
+	int said = redo_send(redo);
+	int err;
 
-	if (err != EEXIST)
-		return err < 0 ? err : MAKE_ANSWERED;
+	if (said != EEXIST && said != EPERM)
+		return said < 0 ? said : MAKE_ANSWERED;
 	err = make_lookup(redo, name, entry);
 	if (err <= 0)
 		return err;
-	/* There and not there: a name that is reserved, or one that differs in case. */
-	redo_answer(redo, err == ENOENT ? EEXIST : err);
+	/* Denied; or there and not there: a name that is reserved, or one that differs in case. */
+	redo_answer(redo, err == ENOENT ? said : err);
 	return MAKE_ANSWERED;
 }
 

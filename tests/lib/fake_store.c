@@ -237,6 +237,11 @@ static int do_lookup(struct call *call)
 	return name ? reply_entry(call, name) : ENOENT;
 }
 
+static int is_there(const struct store *store)
+{
+	return store->vague ? EPERM : EEXIST;
+}
+
 static int make(struct call *call, uint32_t mode, uint32_t rdev, uint32_t *inode)
 {
 	struct store *store = call->store;
@@ -245,7 +250,7 @@ static int make(struct call *call, uint32_t mode, uint32_t rdev, uint32_t *inode
 
 	*inode = store_make(store, call->inode, call->args.name, mode, uid, gid);
 	if (!*inode)
-		return EEXIST;
+		return is_there(store);
 	store->inodes[*inode].rdev = rdev;
 	return reply_entry(call, name_find(store, call->inode, call->args.name));
 }
@@ -285,7 +290,7 @@ static int do_link(struct call *call)
 	if (!inode)
 		return ENOENT;
 	if (name_find(call->store, call->inode, call->args.name))
-		return EEXIST;
+		return is_there(call->store);
 	call->store->inodes[inode].nlink++;
 	return reply_entry(call, name_new(call->store, call->inode, call->args.name, inode));
 }

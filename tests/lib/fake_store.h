@@ -66,6 +66,7 @@ struct store {
 	bool paths;	     /* ids stand for names, not for inodes */
 	bool owner_backend;  /* the backend's user owns what is made */
 	bool checks_modes;   /* OPEN by the caller's rights */
+	bool vague;	     /* says EPERM of a name that is there, as sshfs does */
 	bool nobody_is_root; /* those of user 0 too */
 	bool cookies_change; /* they count entries, in an order that is another in each life */
 	bool cookies_high;   /* and are as high as they can be */

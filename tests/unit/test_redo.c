@@ -53,7 +53,8 @@ static void build(struct rig_request *request, const char *row, bool *needs_befo
 	(void)other;
 	rig_path(&rig, "d/sub");
 	*needs_before = false;
-	if (!strcmp(row, "mkdir")) {
+	rig.store.vague = strstr(row, " vague") != NULL;
+	if (!strcmp(row, "mkdir") || !strcmp(row, "mkdir vague")) {
 		const struct fuse_mkdir_in in = {.mode = 0755};
 		rig_build(&rig, request, FUSE_MKDIR, d, &in, sizeof(in), "new", NULL);
 	} else if (!strcmp(row, "mknod")) {
@@ -62,9 +63,9 @@ static void build(struct rig_request *request, const char *row, bool *needs_befo
 	} else if (!strcmp(row, "mknod device")) {
 		const struct fuse_mknod_in in = {.mode = S_IFCHR | 0640, .rdev = 0x103};
 		rig_build(&rig, request, FUSE_MKNOD, d, &in, sizeof(in), "new", NULL);
-	} else if (!strcmp(row, "symlink")) {
+	} else if (!strcmp(row, "symlink") || !strcmp(row, "symlink vague")) {
 		rig_build(&rig, request, FUSE_SYMLINK, d, NULL, 0, "new", "to/there");
-	} else if (!strcmp(row, "link")) {
+	} else if (!strcmp(row, "link") || !strcmp(row, "link vague")) {
 		const struct fuse_link_in in = {.oldnodeid = file};
 		rig_build(&rig, request, FUSE_LINK, e, &in, sizeof(in), "new", NULL);
 	} else if (!strcmp(row, "create")) {
@@ -217,6 +218,9 @@ static void redo_all(const char *row, enum store_numbers numbers)
 	X(mknod_device, "mknod device")                                                                                \
 	X(symlink, "symlink")                                                                                          \
 	X(link, "link")                                                                                                \
+	X(mkdir_vague, "mkdir vague")                                                                                  \
+	X(symlink_vague, "symlink vague")                                                                              \
+	X(link_vague, "link vague")                                                                                    \
 	X(create, "create")                                                                                            \
 	X(create_shared, "create shared")                                                                              \
 	X(create_readonly, "create readonly")                                                                          \
@@ -317,6 +321,7 @@ Test(redo, what_is_something_else_is_no_success)
 	other_is_there("link", S_IFREG | 0644, 1000, "", EEXIST);
 	other_is_there("create", S_IFREG | 0644, 5, "", EEXIST);
 	other_is_there("create", S_IFDIR | 0755, 0, "", EEXIST);
+	other_is_there("symlink vague", S_IFLNK | 0777, 0, "elsewhere", EEXIST);
 	/* Not empty: not unlinked. */
 	other_is_there("create readonly shared", S_IFREG | 0400, 5, "", EACCES);
 }
