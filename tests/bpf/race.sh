@@ -11,7 +11,8 @@ helpers=$top_builddir/tests
 seconds=${RELAY_RACE_SECONDS:-600}
 slow=${RELAY_TEST_SLOW:-1}
 
-# race SECONDS [KILLED]: lookers' line of counts is in $counts afterwards.
+# race SECONDS [KILLED]: lookers' line of counts is in $counts afterwards.  What is KILLED is the
+# backend: after a death of relayd nothing is answered by the kernel any more.
 race()
 {
 	local seconds=$1 killed=${2:-} lookers killer=
@@ -20,7 +21,7 @@ race()
 	mkfifo "$tmp/clock"
 	"$helpers/bpf/lookers" "$mnt/race" 1 1 $((seconds + 60 * slow)) <"$tmp/clock" >"$tmp/counts" & lookers=$!
 	[ -z "$killed" ] || {
-		"$helpers/integration/storm_kill" "$RELAYD_SOCKET" 1 $((30 * slow)) $((150 * slow)) <"$tmp/clock" \
+		"$helpers/integration/storm_kill" "$RELAYD_SOCKET" 1 $((30 * slow)) $((150 * slow)) $((1 << 30)) <"$tmp/clock" \
 			>"$tmp/kills" & killer=$!
 	}
 	exec {clock}>"$tmp/clock"
