@@ -53,9 +53,9 @@ static void locks_look(char seen[sizeof(SEEN_FREE)])
 				seen[i] = lock.l_type == F_UNLCK ? '-' : lock.l_type == F_RDLCK ? 'r' : 'w';
 		}
 		seen[8] = flock(fd, LOCK_EX | LOCK_NB) == 0 ? '-' : 'F';
-		/* Its end would take it back later than the next look may be. */
+		/* Its end would take it back later than the next look may be; and waiting is another opcode. */
 		if (seen[8] == '-')
-			flock(fd, LOCK_UN);
+			flock(fd, LOCK_UN | LOCK_NB);
 		_exit(write(fds[1], seen, 9) != 9);
 	}
 	close(fds[1]);
