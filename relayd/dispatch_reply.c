@@ -371,6 +371,7 @@ int dispatch_channel_take(struct dispatch *dispatch, int channel)
 		.fd = &fd,
 		.sender = sender,
 	};
+	bool ended;
 
 	if (fds == 0)
 		fd = -1;
@@ -382,10 +383,11 @@ int dispatch_channel_take(struct dispatch *dispatch, int channel)
 		return 0;
 	if (n < 0 && n != -EMSGSIZE)
 		return (int)n;
-	if (n == 0 && channel_ended(channel))
-		return -EPIPE;
-	packet_take(dispatch, &packet);
+	/* An empty packet that is the last may have a descriptor too. */
+	ended = n == 0 && channel_ended(channel);
+	if (!ended)
+		packet_take(dispatch, &packet);
 	if (fd >= 0)
 		close(fd);
-	return 0;
+	return ended ? -EPIPE : 0;
 }
