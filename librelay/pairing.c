@@ -236,6 +236,15 @@ static void window_add(struct relay_thread *thread, const struct fuse_in_header 
 
 /* ---- the paired thread ------------------------------------------------------ */
 
+/*
+ * In execve(2) what is closed is flushed while the kernel keeps readers of /proc/TID/stat waiting:
+ * asked for the client's processor then, this thread would wait for the request that it has read.
+ */
+static bool may_be_executing(const struct fuse_in_header *header)
+{
+	return header->opcode == FUSE_FLUSH;
+}
+
 /* Has a thread on the client's processor ready to be passed the turn. */
 static void heir_find(struct relay_thread *thread)
 {
@@ -343,9 +352,12 @@ void relay_internal_pairing_read(struct relay_thread *thread, const struct fuse_
 
 	pace->read_at = now_ns();
 	window_add(thread, header);
-	if (pace->follow && relay_internal_readers_paired(thread))
-		heir_find(thread);
-	pace->follow = false;
+	/* Then with the next request. */
+	if (!may_be_executing(header)) {
+		if (pace->follow && relay_internal_readers_paired(thread))
+			heir_find(thread);
+		pace->follow = false;
+	}
 	if (relay_internal_readers_paired(thread))
 		guard_set(thread->session, pace->read_at);
 }
