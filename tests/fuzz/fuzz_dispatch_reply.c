@@ -13,24 +13,8 @@
 
 #include "fdpass.h"
 #include "lib/dispatch_rig.h"
-#include "log.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* In the log's place: it would be all that there is to see. */
-void log_write(enum log_level level, const char *format, ...)
-{
-	(void)level;
-	(void)format;
-}
-
-bool log_allow(struct log_limit *limit, const char *whose, const char *kind)
-{
-	(void)limit;
-	(void)whose;
-	(void)kind;
-	return true;
-}
 
 #define REQUESTS 4u
 

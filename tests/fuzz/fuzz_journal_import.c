@@ -14,25 +14,9 @@
 #include <sys/socket.h>
 
 #include "lib/direct_play.h"
-#include "log.h"
 #include "slots.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* In the log's place: it would be all that there is to see. */
-void log_write(enum log_level level, const char *format, ...)
-{
-	(void)level;
-	(void)format;
-}
-
-bool log_allow(struct log_limit *limit, const char *whose, const char *kind)
-{
-	(void)limit;
-	(void)whose;
-	(void)kind;
-	return true;
-}
 
 enum fit {
 	FIT_LEN = 1 << 0,     /* header.len is the size */
