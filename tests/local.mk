@@ -350,6 +350,8 @@ EXTRA_DIST += tests/backends/build tests/integration/compat-table.sh
 
 check_LIBRARIES += tests/lib/libtest.a
 tests_lib_libtest_a_SOURCES = \
+	tests/lib/asker.c \
+	tests/lib/asker.h \
 	tests/lib/fake_absences.c \
 	tests/lib/fake_absences.h \
 	tests/lib/check.c \

@@ -12,12 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../lib/asker.h"
 #include "../lib/check.h"
 #include "../lib/relayd.h"
 
@@ -25,112 +25,36 @@
 /* "Promptly", on a machine that has much else to do. */
 #define PROMPT_MS 5000
 
-static int stat_in(const struct relayd *r, const char *name)
-{
-	char path[160];
-	struct stat st;
-
-	snprintf(path, sizeof(path), "%s/%s", r->mnt, name);
-	return stat(path, &st) < 0 ? errno : 0;
-}
-
 /* A process that asks for the name; its exit status is the errno. */
 static pid_t ask(const struct relayd *r, const char *name)
 {
-	pid_t parent = getpid();
-	pid_t pid = fork();
-
-	if (pid != 0)
-		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(127);
-	_exit(stat_in(r, name));
+	return asker_start(r, name, asker_stat);
 }
 
-static bool has_ended(void *arg)
-{
-	siginfo_t info = {0};
-
-	return waitid(P_PID, (id_t) * (pid_t *)arg, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0;
-}
-
-static bool has_inflight(void *arg)
-{
-	struct relayd_status status;
-
-	return relayd_status(arg, &status) && status.inflight > 0;
-}
-
-/* Kills the process, and says whether it has gone soon. */
 static bool dies_promptly(pid_t pid)
 {
-	bool ended;
-	int status;
-
-	kill(pid, SIGKILL);
-	ended = check_until(has_ended, &pid, PROMPT_MS);
-	if (ended)
-		waitpid(pid, &status, 0);
-	return ended;
-}
-
-static void order(const struct relayd *r, const char *name, bool on)
-{
-	char path[160];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", r->store, name);
-	if (!on) {
-		unlink(path);
-		return;
-	}
-	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0)
-		check_abort("%s: %s", path, strerror(errno));
-	close(fd);
+	return asker_dies(pid, PROMPT_MS);
 }
 
 /* ---- a request that kills -------------------------------------------------- */
-
-static struct {
-	const struct relayd *r;
-	atomic_bool over;
-	_Atomic unsigned answers;
-	_Atomic unsigned errors;
-} bystander;
-
-static void *stand_by(void *arg)
-{
-	(void)arg;
-	while (!bystander.over) {
-		if (stat_in(bystander.r, "good") != 0)
-			bystander.errors++;
-		bystander.answers++;
-	}
-	return NULL;
-}
 
 static void check_poison(struct relayd *r)
 {
 	struct relayd_status before;
 	struct relayd_status after;
-	pthread_t thread;
+	struct bystander bystander;
 	int error;
 
-	bystander.r = r;
-	if (pthread_create(&thread, NULL, stand_by, NULL) != 0)
-		check_abort("no thread");
+	bystander_begin(&bystander, r);
 	relayd_status(r, &before);
-	error = stat_in(r, "poison");
+	error = asker_stat(r, "poison");
 	check(error == EIO, "poison: the application gets EIO (it got %s)", strerrorname_np(error));
 	check(relayd_wait(r, before.incarnation + LIVES, 20000), "poison: the mount serves again");
 	relayd_status(r, &after);
 	check(after.incarnation == before.incarnation + LIVES, "poison: it has killed %u lives (of %u)",
 	      after.incarnation - before.incarnation, LIVES);
 	check(relayd_log_wait(r, "answered EIO", 5000) && relayd_log_has(r, "LOOKUP"), "poison: the log names it");
-	bystander.over = true;
-	pthread_join(thread, NULL);
+	bystander_end(&bystander);
 	check(bystander.errors == 0 && bystander.answers > 0, "poison: %u other requests are not harmed",
 	      bystander.answers);
 }
@@ -145,23 +69,23 @@ static void check_backoff(struct relayd *r)
 	pid_t patient;
 	int result;
 
-	check(check_until(has_inflight, r, 5000), "backoff: a request is in flight");
-	order(r, "die", true);
+	check(check_until(asker_has_inflight, r, 5000), "backoff: a request is in flight");
+	asker_order(r, "die", true);
 	relayd_kill_backend(r);
 	check(relayd_wait_state(r, "BACKOFF", 20000), "backoff: the state is visible");
 	during = ask(r, "good");
 	patient = ask(r, "good");
-	check(check_until(has_inflight, r, 5000), "backoff: requests are taken meanwhile");
+	check(check_until(asker_has_inflight, r, 5000), "backoff: requests are taken meanwhile");
 	check(dies_promptly(before), "backoff: whose request was in flight can be killed");
 	check(dies_promptly(during), "backoff: whose request is new can be killed");
 	relayd_status(r, &status);
 	check(status.relayd_pid == r->pid, "backoff: relayd answers");
-	order(r, "die", false);
+	asker_order(r, "die", false);
 	check(relayd_wait_state(r, "SERVING", 40000), "backoff: it ends when the backend comes up");
-	check(check_until(has_ended, &patient, PROMPT_MS), "backoff: who has waited is answered");
+	check(check_until(asker_has_ended, &patient, PROMPT_MS), "backoff: who has waited is answered");
 	waitpid(patient, &result, 0);
 	check(WIFEXITED(result) && WEXITSTATUS(result) == 0, "backoff: and gets the right answer");
-	check(stat_in(r, "good") == 0, "backoff: the mount serves");
+	check(asker_stat(r, "good") == 0, "backoff: the mount serves");
 }
 
 /* In flight, with a backend that lives and never answers. */
@@ -171,10 +95,10 @@ static void check_hang(struct relayd *r)
 	pid_t pid = ask(r, "hang");
 
 	relayd_status(r, &before);
-	check(check_until(has_inflight, r, 5000), "no answer: the request is in flight");
+	check(check_until(asker_has_inflight, r, 5000), "no answer: the request is in flight");
 	kill(pid, SIGKILL);
 	relayd_ctl(r, (const char *const[]){"restart", r->mnt, NULL});
-	check(relayd_wait(r, before.incarnation + 1, 20000) && stat_in(r, "good") == 0,
+	check(relayd_wait(r, before.incarnation + 1, 20000) && asker_stat(r, "good") == 0,
 	      "no answer: the backend is replaced on request");
 	check(dies_promptly(pid), "no answer: that lets go of a process that was killed");
 }
@@ -209,14 +133,14 @@ static void check_own(struct relayd *r)
 	struct relayd_status status;
 	struct own own;
 
-	stat_in(r, "own");
+	asker_stat(r, "own");
 	relayd_status(r, &status);
 	own.pid = status.backend_pid;
 	snprintf(own.file, sizeof(own.file), "%s/good", r->mnt);
 	check(check_until(has_opened, &own, 5000), "own file: the backend has it open");
 	kill(own.pid, SIGKILL);
 	check(relayd_wait(r, status.incarnation + 1, 20000), "own file: the next life begins");
-	check(stat_in(r, "good") == 0, "own file: the mount serves");
+	check(asker_stat(r, "good") == 0, "own file: the mount serves");
 	check(relayd_log_has(r, "is dying; answered EINTR"), "own file: its own FLUSH was answered");
 }
 
@@ -225,12 +149,12 @@ static void check_own_leader(struct relayd *r)
 {
 	struct relayd_status status;
 
-	stat_in(r, "leader");
-	check(check_until(has_inflight, r, 5000), "own request: its first thread waits for the mount");
+	asker_stat(r, "leader");
+	check(check_until(asker_has_inflight, r, 5000), "own request: its first thread waits for the mount");
 	relayd_status(r, &status);
 	kill(status.backend_pid, SIGKILL);
 	check(relayd_wait(r, status.incarnation + 1, 20000), "own request: the next life begins");
-	check(stat_in(r, "good") == 0, "own request: the mount serves");
+	check(asker_stat(r, "good") == 0, "own request: the mount serves");
 }
 
 /* ---- restarts under load ---------------------------------------------------- */
@@ -327,7 +251,7 @@ static void check_vanished(struct relayd *r, const char *program)
 	if (rename(away, program) < 0)
 		check_abort("%s: %s", program, strerror(errno));
 	check(relayd_wait_state(r, "SERVING", 60000), "no program: once it is back, the mount serves");
-	check(stat_in(r, "missing") == ENOENT, "no program: the mount answers");
+	check(asker_stat(r, "missing") == ENOENT, "no program: the mount answers");
 }
 
 static bool is_gone(void *arg)
