@@ -63,6 +63,7 @@ static void entry_import(struct dispatch *dispatch, uint32_t entry)
 {
 	const struct relay_rings_map *map = &dispatch->rings->map;
 	uint64_t unique = entry_unique(dispatch->rings, entry);
+	const struct fuse_out_header error = {.len = sizeof(error), .error = -EIO, .unique = unique};
 	uint32_t taken = RELAY_RING_TAKEN;
 	struct inflight *r;
 
@@ -72,6 +73,9 @@ static void entry_import(struct dispatch *dispatch, uint32_t entry)
 	/* Claimed, and not copied: nobody has seen it. */
 	if (!r)
 		atomic_compare_exchange_strong(relay_ring_state(map, entry), &taken, RELAY_RING_REQUEST);
+	/* The kernel puts none there that has no reply: whatever it was, nobody else would answer it. */
+	else if (r->no_reply)
+		entry_answer(dispatch->rings, entry, &error, NULL);
 	else if (atomic_load(relay_ring_interrupted(map, entry)) == unique)
 		atomic_store(&r->interrupted, true);
 }
