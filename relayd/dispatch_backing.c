@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "fdpass.h"
+#include "rights.h"
 
 /* -1 where nothing may be registered: the kernel knows nothing of it, or the backend has not agreed to it. */
 static int backing_device(const struct dispatch *dispatch)
@@ -17,7 +18,7 @@ static int backing_device(const struct dispatch *dispatch)
 	return session_passthrough(dispatch->session) ? dispatch->session->fd : -1;
 }
 
-int dispatch_backing_take(struct dispatch *dispatch, const void *packet, uint32_t size, int fd)
+static int backing_take(struct dispatch *dispatch, const void *packet, uint32_t size, int fd)
 {
 	const struct fuse_out_header *header = packet;
 	int device = backing_device(dispatch);
@@ -34,6 +35,19 @@ int dispatch_backing_take(struct dispatch *dispatch, const void *packet, uint32_
 	if (device >= 0)
 		backing_drop(&dispatch->backing, device, backed.id);
 	return 0;
+}
+
+int dispatch_backing_take(struct dispatch *dispatch, const void *packet, uint32_t size, int fd)
+{
+	const bool lowered = !rights_used();
+	int err;
+
+	/* The kernel asks for CAP_SYS_ADMIN, and opens the file with what we have now whenever it is used. */
+	rights_raise();
+	err = backing_take(dispatch, packet, size, fd);
+	if (lowered)
+		rights_lower();
+	return err;
 }
 
 static int backed_send(int32_t id, void *arg)

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "rights.h"
 
 #define BATCH 16u	 /* of one end before the other is looked at */
 #define GREED_ROUNDS 16u /* so often more than one is looked for where there was no more */
@@ -224,6 +225,7 @@ void *dispatch_carrier(void *arg)
 {
 	struct carry carry = {.dispatch = arg, .channel = -1};
 
+	rights_lower();
 	while (!atomic_load(&carry.dispatch->stop)) {
 		if (++carry.unpolled < UNPOLLED && spin(&carry))
 			continue;

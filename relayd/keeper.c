@@ -23,6 +23,7 @@
 
 #include "keeper_parts.h"
 #include "log.h"
+#include "rights.h"
 
 extern char **environ;
 
@@ -213,6 +214,8 @@ static int keeper_build(const struct keeper_config *config)
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
 		return -errno;
 	descriptors_raise();
+	rights_keep(RIGHTS_KEEPER);
+	rights_lower();
 	/* From here on nothing is allocated. */
 	prctl(PR_SET_NAME, "relayd-keeper");
 	return 0;

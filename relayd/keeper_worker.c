@@ -17,6 +17,7 @@
 #include "fdpass.h"
 #include "keeper_parts.h"
 #include "log.h"
+#include "rights.h"
 
 /* How long one may take that only looks, and one that is to go on until it is ready. */
 #define CHECK_SECONDS 5u
@@ -27,6 +28,7 @@
 /* In the child.  What is allocated here would be the child's, but nothing is. */
 static void worker_become(int socket, bool check)
 {
+	rights_raise();
 	for (uint32_t i = 0; i < keeper.table->count; i++)
 		fcntl(keeper.table->entry[i].fd, F_SETFD, 0);
 	fcntl(socket, F_SETFD, 0);

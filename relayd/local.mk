@@ -125,6 +125,8 @@ relayd_librelayd_a_SOURCES = \
 	relayd/restore_locks.c \
 	relayd/restore_look.c \
 	relayd/restore_parts.h \
+	relayd/rights.c \
+	relayd/rights.h \
 	relayd/rings.c \
 	relayd/rings.h \
 	relayd/session.c \

@@ -21,6 +21,7 @@
 #include "keeper_table.h"
 #include "log.h"
 #include "options.h"
+#include "rights.h"
 
 /* Where the outcome goes: a pipe to the process that was started, or standard error. */
 struct teller {
@@ -291,6 +292,7 @@ int main(int argc, char **argv)
 	}
 	if (!kept && !(options.foreground && getenv("NOTIFY_SOCKET")))
 		return keep(&options, socket, inherits ? &heir : NULL);
+	rights_keep(RIGHTS_RELAYD);
 	prctl(PR_SET_NAME, "relayd");
 	if (fdstore_begin(kept ? &worker : NULL) < 0)
 		return KEEPER_EXIT_OTHER_VERSION;

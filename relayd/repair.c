@@ -15,6 +15,7 @@
 
 #include "dispatch.h"
 #include "log.h"
+#include "rights.h"
 
 enum job {
 	JOB_NONE,
@@ -218,6 +219,7 @@ static void *worker_run(void *arg)
 	struct repair_worker *worker = arg;
 	struct repair *repair = worker->repair;
 
+	rights_lower();
 	pthread_mutex_lock(&repair->lock);
 	while (!repair->stop) {
 		uint32_t seen = repair->certain;

@@ -219,6 +219,7 @@ integration_scripts += tests/integration/preload.sh
 integration_scripts += tests/integration/relay_run.sh
 integration_scripts += tests/integration/relayctl.sh
 integration_scripts += tests/integration/resume.sh
+integration_scripts += tests/integration/rights.sh
 integration_scripts += tests/integration/service.sh
 integration_scripts += tests/integration/storm.sh
 integration_scripts += tests/integration/uring.sh

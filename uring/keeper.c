@@ -29,11 +29,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "fdpass.h"
 #include "relay/rings.h"
+#include "rights.h"
 #include "uring/pump.h"
 #include "uring/ring.h"
 
@@ -243,6 +245,9 @@ int main(void)
 	signal(SIGHUP, SIG_IGN);
 	sem_init(&keeper.registered, 0, 0);
 	answer(begin(&keeper));
+	/* The rings are made, and nothing is ever executed. */
+	rights_keep(RIGHTS_NONE);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	wait_for_byte();
 	answer(register_all(&keeper));
 	for (;;) {

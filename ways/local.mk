@@ -44,7 +44,7 @@ noinst_HEADERS += uring/keeper.h
 if HAVE_URING_HEADERS
 pkglibexec_PROGRAMS += ways/relayd-uring
 ways_relayd_uring_SOURCES = uring/commands.h uring/keeper.c uring/keeper.h uring/pump.c uring/pump.h uring/ring.c \
-	uring/ring.h
+	uring/ring.h relayd/rights.c relayd/rights.h
 ways_relayd_uring_LDADD = librelay/librelay_core.a
 endif
 

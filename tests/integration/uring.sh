@@ -57,6 +57,15 @@ holds_no_file()
 	done
 }
 
+has_no_rights()
+{
+	local status
+
+	for status in "/proc/$1"/task/*/status; do
+		grep -qx 'CapPrm:.0*' "$status" && grep -qx 'NoNewPrivs:.1' "$status" || return 1
+	done
+}
+
 loads_begin()
 {
 	local number
@@ -96,6 +105,7 @@ keeper=$(keeper)
 check "the lane is uring" lane_is uring
 check "there is one keeper" [ "$(wc -w <<<"$keeper")" = 1 ]
 check "which has no file of the mount" holds_no_file "$keeper"
+check "and no rights" has_no_rights "$keeper"
 head -c 3000000 /dev/urandom >"$tmp/data"
 cp "$tmp/data" "$mnt/data"
 check "what was written is in the store" cmp "$tmp/data" "$store/data"
