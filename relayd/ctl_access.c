@@ -3,9 +3,7 @@
  *
  * What is looked at is a descriptor that the client opened himself, so his own
  * rights took him there, and it does not change under the checks.  The mount
- * itself goes by the directory's path as the kernel gives it for the descriptor.
- * A rename between the check and mount(2) can still lead that path elsewhere;
- * for this the user needs write access above the directory, where he owns it.
+ * is made on that very directory, by whatever name (session.c).
  *
  * root walking a path, or asking for attributes, waits for whoever serves the
  * filesystem: one served by the user himself could hold up relayd for ever.
@@ -14,14 +12,13 @@
 #include "ctl_access.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
+
+#include "place.h"
 
 /* fusermount3's limit, where fuse.conf has none. */
 #define MOUNT_MAX 1000u
@@ -56,45 +53,6 @@ void ctl_access_conf_read(struct ctl_access_conf *conf, const char *path)
 	fclose(file);
 }
 
-/* Finds the mount that fd is on.  Returns its id, or -1. */
-static int mount_id(int fd)
-{
-	char path[64], line[256];
-	int id = -1;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	file = fopen(path, "re");
-	if (!file)
-		return -1;
-	while (id < 0 && fgets(line, sizeof(line), file))
-		sscanf(line, "mnt_id: %d", &id);
-	fclose(file);
-	return id;
-}
-
-/* The type and the parent of a mount in our namespace.  Returns false if it is none of ours. */
-static bool mount_lookup(FILE *mountinfo, int id, int *parent, char *type, size_t type_size)
-{
-	char *line = NULL;
-	size_t size = 0;
-	bool found = false;
-
-	rewind(mountinfo);
-	while (!found && getline(&line, &size, mountinfo) > 0) {
-		const char *after = strstr(line, " - ");
-		int this_id;
-
-		if (!after || sscanf(line, "%d %d", &this_id, parent) != 2 || this_id != id)
-			continue;
-		after += 3;
-		snprintf(type, type_size, "%.*s", (int)strcspn(after, " "), after);
-		found = true;
-	}
-	free(line);
-	return found;
-}
-
 static bool type_known(const char *type)
 {
 	size_t i;
@@ -115,8 +73,8 @@ static bool type_allowed(const char *type, bool own)
 /* Each mount from the directory's up to the namespace's root, whose parent is none of ours. */
 static int mounts_check(int fd, const char *path, char *why, size_t why_size)
 {
-	FILE *mountinfo = fopen("/proc/self/mountinfo", "re");
-	int id = mount_id(fd);
+	FILE *mountinfo = place_proc_open("mountinfo");
+	int id = place_mount_of(fd);
 	bool own = true;
 	char type[64];
 	int parent, err = 0;
@@ -125,7 +83,7 @@ static int mounts_check(int fd, const char *path, char *why, size_t why_size)
 		snprintf(why, why_size, "/proc is not mounted: relayd cannot tell where %s is", path);
 		err = -EACCES;
 	}
-	while (!err && mount_lookup(mountinfo, id, &parent, type, sizeof(type))) {
+	while (!err && place_mount_lookup(mountinfo, id, &parent, type, sizeof(type))) {
 		if (!type_allowed(type, own)) {
 			snprintf(why, why_size, "%s: is on or below a filesystem of type %s, where users may not mount",
 				 path, type);
@@ -137,7 +95,7 @@ static int mounts_check(int fd, const char *path, char *why, size_t why_size)
 		id = parent;
 	}
 	if (!err && own) {
-		snprintf(why, why_size, "%s: is not in relayd's mount namespace", path);
+		snprintf(why, why_size, "%s: is neither in relayd's mount namespace nor in that of the process", path);
 		err = -EPERM;
 	}
 	if (mountinfo)
@@ -175,8 +133,7 @@ static int directory_check(int fd, const char *path, uid_t uid, char *why, size_
 
 int ctl_access_check(int fd, const char *path, uid_t uid, char *why, size_t why_size)
 {
-	char link[64], real[PATH_MAX];
-	ssize_t n;
+	char real[PATH_MAX];
 	int err;
 
 	err = mounts_check(fd, path, why, why_size);
@@ -184,9 +141,8 @@ int ctl_access_check(int fd, const char *path, uid_t uid, char *why, size_t why_
 		err = directory_check(fd, path, uid, why, why_size);
 	if (err)
 		return err;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, real, sizeof(real) - 1);
-	real[n > 0 ? n : 0] = '\0';
+	if (place_path_of(fd, real, sizeof(real)) < 0)
+		*real = '\0';
 	if (strcmp(real, path) != 0) {
 		snprintf(why, why_size, "%s: is called %s meanwhile", path, real);
 		return -ENOENT;

@@ -17,8 +17,8 @@ struct ctl_access_conf {
 void ctl_access_conf_read(struct ctl_access_conf *conf, const char *path);
 
 /*
- * Looks at the directory behind fd (O_PATH will do): on a mount of this mount
- * namespace whose type ordinary users cannot serve themselves, as all that are
+ * Looks at the directory behind fd (O_PATH will do): on a mount of the calling thread's mount
+ * namespace (place.h) whose type ordinary users cannot serve themselves, as all that are
  * above it; the user's own and writable for him; and called `path`.  Asks no
  * filesystem anything that a user could answer late or never.
  *

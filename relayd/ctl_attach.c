@@ -11,6 +11,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,8 +26,12 @@
 #include "ctl_pending.h"
 #include "daemon.h"
 #include "log.h"
+#include "place.h"
 
 #define FUSE_CONF "/etc/fuse.conf"
+
+/* Mounts of another user: each has a journal in memory that is locked, and threads. */
+#define USER_MOUNTS_MAX 32u
 
 static_assert((int)RELAY_CTL_VIA_LIBRARY == (int)WAY_VIA_LIBRARY, "via");
 static_assert((int)RELAY_CTL_VIA_FD == (int)WAY_VIA_FD, "via");
@@ -211,8 +216,8 @@ static bool list_has(const char *list, const char *word)
 	return false;
 }
 
-/* What fusermount3 would ask of another user. */
-static int user_check(struct ctl_request *request, const char *target, const char *options)
+/* What fusermount3 would ask of another user, but for the place. */
+static int user_check(struct ctl_request *request, const char *options)
 {
 	const struct ctl_conn *conn = request->conn;
 	struct mount *mount = NULL;
@@ -231,12 +236,68 @@ static int user_check(struct ctl_request *request, const char *target, const cha
 		mount_status(mount, &status);
 		count += status.uid == conn->uid;
 	}
-	if (count >= conf.mount_max) {
-		snprintf(request->reason, sizeof(request->reason), "uid %u has %u mounts: mount_max in " FUSE_CONF,
-			 conn->uid, count);
+	if (count >= conf.mount_max || count >= USER_MOUNTS_MAX) {
+		snprintf(request->reason, sizeof(request->reason), "uid %u has %u mounts: %s", conn->uid, count,
+			 count >= conf.mount_max ? "mount_max in " FUSE_CONF
+						 : "the most that relayd makes for a user; run one of your own");
 		return -EPERM;
 	}
-	return ctl_access_check(request->fds[1], target, conn->uid, request->reason, sizeof(request->reason));
+	return 0;
+}
+
+/* Whether the place is in relayd's own mount namespace. */
+static bool is_ours(int directory)
+{
+	FILE *mountinfo = place_proc_open("mountinfo");
+	char type[64];
+	int parent;
+	bool is = mountinfo && place_mount_lookup(mountinfo, place_mount_of(directory), &parent, type, sizeof(type));
+
+	if (mountinfo)
+		fclose(mountinfo);
+	return is;
+}
+
+/* Where it is to be made: with a namespace that is not ours, place->ns is the caller's to close. */
+static int place_of(struct ctl_request *request, struct place *place)
+{
+	const struct ctl_conn *conn = request->conn;
+
+	*place = (struct place){.directory = request->fds[1], .ns = -1};
+	if (is_ours(place->directory))
+		return 0;
+	if (geteuid() != 0) {
+		snprintf(request->reason, sizeof(request->reason),
+			 "%s: is in another mount namespace, and fusermount3 mounts in that of this relayd: "
+			 "run one there, with a --socket of its own", request->strings[1]);
+		return -EXDEV;
+	}
+	place->ns = place_ns_of_peer(conn->fd, conn->pid, &place->ns_number);
+	if (place->ns < 0) {
+		snprintf(request->reason, sizeof(request->reason), "the mount namespace of process %d cannot be had: %s",
+			 (int)conn->pid, strerror(-place->ns));
+		return -EXDEV;
+	}
+	if (place->ns_number != place_ns_own() && place_ns_is_ours(place->ns))
+		return 0;
+	close(place->ns);
+	if (place->ns_number == place_ns_own()) {
+		snprintf(request->reason, sizeof(request->reason), "%s: is in no mount namespace that is relayd's or the process's",
+			 request->strings[1]);
+		return -EXDEV;
+	}
+	snprintf(request->reason, sizeof(request->reason),
+		 "%s: is in a mount namespace of another user namespace, whose root may mount FUSE without this relayd",
+		 request->strings[1]);
+	return -EPERM;
+}
+
+static int access_run(void *arg)
+{
+	struct ctl_request *request = arg;
+
+	return ctl_access_check(request->fds[1], request->strings[1], request->conn->uid, request->reason,
+				sizeof(request->reason));
 }
 
 /* relayd is going to read from it and to wait for it: nothing that a user could have made of anything else. */
@@ -298,11 +359,15 @@ static int options_of(struct ctl_request *request, char **options, gid_t *gid)
 	return ctl_attach_options(&args, options, gid, request->reason, sizeof(request->reason));
 }
 
-static int attach_new(struct ctl_request *request, const char *options, gid_t gid)
+static int attach_there(struct ctl_request *request, const char *options, gid_t gid, const struct place *place)
 {
 	const struct ctl_conn *conn = request->conn;
+	char name[PATH_MAX + 32];
 	const struct mount_config config = {
+		.name = place->ns_number ? name : NULL,
 		.mountpoint = request->strings[1],
+		/* fusermount3 has its own way to be sure of the place. */
+		.place = geteuid() == 0 ? place : NULL,
 		.options = options,
 		.uid = conn->uid,
 		.gid = gid,
@@ -311,10 +376,13 @@ static int attach_new(struct ctl_request *request, const char *options, gid_t gi
 	int err;
 
 	if (conn->uid != geteuid()) {
-		err = user_check(request, config.mountpoint, options);
+		err = user_check(request, options);
+		if (!err)
+			err = place_run(place->ns, access_run, request);
 		if (err)
 			return err;
 	}
+	snprintf(name, sizeof(name), "%s@%llu", config.mountpoint, (unsigned long long)place->ns_number);
 	err = daemon_mount_add(conn->ctl->daemon, &config, &mount, request->reason, sizeof(request->reason));
 	if (err)
 		return err;
@@ -324,15 +392,28 @@ static int attach_new(struct ctl_request *request, const char *options, gid_t gi
 		return err;
 	}
 	request->fds[0] = -1;
-	log_info("%s: mounted for process %d (uid %u)", config.mountpoint, (int)conn->pid, conn->uid);
+	log_info("%s: mounted for process %d (uid %u)", config.name ? name : config.mountpoint, (int)conn->pid, conn->uid);
 	ctl_reply_status(request->conn, &request->head, 0, mount);
 	return 0;
+}
+
+static int attach_new(struct ctl_request *request, const char *options, gid_t gid)
+{
+	struct place place;
+	int err = place_of(request, &place);
+
+	if (err)
+		return err;
+	err = attach_there(request, options, gid, &place);
+	if (place.ns >= 0)
+		close(place.ns);
+	return err;
 }
 
 /* Whether something else is at the place that a mount is to learn now. */
 static bool place_taken(struct ctl_request *request, const struct mount *mount, const char *target)
 {
-	struct mount *other = daemon_mount_find(request->conn->ctl->daemon, target);
+	struct mount *other = daemon_mount_find(request->conn->ctl->daemon, target, 0);
 	struct mount_status status;
 
 	if (!other || other == mount)
@@ -385,7 +466,8 @@ static int attach_awaited(struct ctl_request *request, const char *token)
 /* A program that comes by itself. */
 static int attach_unasked(struct ctl_request *request)
 {
-	struct mount *mount = daemon_mount_find(request->conn->ctl->daemon, request->strings[1]);
+	const uint64_t ns = ctl_conn_ns(request->conn);
+	struct mount *mount = daemon_mount_find(request->conn->ctl->daemon, request->strings[1], ns);
 	struct mount_status status;
 	char *options;
 	gid_t gid;
@@ -393,7 +475,8 @@ static int attach_unasked(struct ctl_request *request)
 
 	if (mount)
 		mount_status(mount, &status);
-	if (mount && !status.detached)
+	/* One elsewhere may be called as this place is. */
+	if (mount && !status.detached && status.ns == ns)
 		return attach_old(request, mount);
 	err = options_of(request, &options, &gid);
 	if (err)

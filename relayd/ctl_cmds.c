@@ -61,6 +61,7 @@ void ctl_reply_status(struct ctl_conn *conn, const struct relay_ctl_head *head, 
 	out->backend_pid = htole32((uint32_t)status.backend_pid);
 	out->inflight = htole32(status.inflight);
 	out->uid = htole32(status.uid);
+	out->flags = htole32(status.ns == ctl_conn_ns(conn) ? 0 : RELAY_CTL_STATUS_ELSEWHERE);
 	out->restarts = htole64(status.restarts);
 	out->redone = htole64(status.redone);
 	out->longest_pause_us = htole64(status.longest_pause_us);
@@ -112,6 +113,17 @@ bool ctl_cache_check(struct ctl_request *request, const struct mount_config *con
 	return false;
 }
 
+bool ctl_ns_check(struct ctl_request *request)
+{
+	if (!ctl_conn_ns(request->conn))
+		return true;
+	snprintf(request->reason, sizeof(request->reason),
+		 "asked for from another mount namespace: this relayd starts backends in its own; "
+		 "run one there, with a --socket of its own, or a filesystem that mounts by relay_mount()");
+	request->exit_status = EXIT_MOUNTPOINT;
+	return false;
+}
+
 static int do_mount(struct ctl_request *request)
 {
 	const struct relay_ctl_mount *body = request->body;
@@ -150,6 +162,8 @@ static int do_mount(struct ctl_request *request)
 	}
 	if (!ctl_cache_check(request, &config))
 		return -EINVAL;
+	if (!ctl_ns_check(request))
+		return -EXDEV;
 	/* What it waits in is had before there is anything to wait for. */
 	if (conn->pending >= CTL_PENDING_PER_CONN)
 		return -ENOBUFS;
@@ -404,7 +418,7 @@ const struct ctl_command *ctl_command_get(uint16_t type)
 /* Returns 0 with request->mount where the command is about one, or a negative errno. */
 static int check_rule(struct ctl_request *request)
 {
-	const struct ctl_conn *conn = request->conn;
+	struct ctl_conn *conn = request->conn;
 
 	switch (request->command->rule) {
 	case CTL_RULE_ANYONE:
@@ -416,7 +430,7 @@ static int check_rule(struct ctl_request *request)
 			 "this relayd starts backends for uid %u alone: run one of your own", geteuid());
 		return -EPERM;
 	case CTL_RULE_OWNER:
-		request->mount = daemon_mount_find(conn->ctl->daemon, request->strings[0]);
+		request->mount = daemon_mount_find(conn->ctl->daemon, request->strings[0], ctl_conn_ns(conn));
 		if (!request->mount) {
 			snprintf(request->reason, sizeof(request->reason), "%s: no such mount", request->strings[0]);
 			return -ENOENT;
@@ -437,6 +451,9 @@ int ctl_command_run(struct ctl_request *request, const char **why)
 	err = check_rule(request);
 	if (!err)
 		err = request->command->handle(request);
+	if (err == -ENOBUFS && !*request->reason)
+		snprintf(request->reason, sizeof(request->reason),
+			 "%u commands of this connection wait already, the most of one", conn->pending);
 	if (err && !*request->reason)
 		snprintf(request->reason, sizeof(request->reason), "%s", strerror(-err));
 	if (err == -EPERM)

@@ -22,6 +22,7 @@
 #include "ctl_pending.h"
 #include "fdpass.h"
 #include "log.h"
+#include "place.h"
 
 static void on_conn_ready(struct loop_io *io, unsigned events);
 
@@ -243,6 +244,21 @@ static void on_conn_ready(struct loop_io *io, unsigned events)
 		ctl_conn_free(conn);
 }
 
+uint64_t ctl_conn_ns(struct ctl_conn *conn)
+{
+	int ns;
+
+	if (conn->ns_known)
+		return conn->ns;
+	conn->ns_known = true;
+	ns = place_ns_of_peer(conn->fd, conn->pid, &conn->ns);
+	if (ns >= 0)
+		close(ns);
+	if (conn->ns == place_ns_own())
+		conn->ns = 0;
+	return conn->ns;
+}
+
 static unsigned conns_count(const struct ctl *ctl, uid_t uid)
 {
 	const struct ctl_conn *conn;
@@ -259,6 +275,7 @@ int ctl_conn_new(struct ctl *ctl, int fd)
 	socklen_t size = sizeof(peer);
 	struct ctl_conn *conn;
 	unsigned others;
+	char why[80];
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0) {
 		int err = -errno;
@@ -282,8 +299,8 @@ int ctl_conn_new(struct ctl *ctl, int fd)
 	ctl->conns = conn;
 	if (others >= CTL_CONNECTIONS_PER_UID) {
 		ctl_complain(conn, "wants one more than %u connections: refused", others);
-		ctl_reply_error(conn, &(struct relay_ctl_head){.type = RELAY_CTL_HELLO}, -EUSERS, 0,
-				"too many connections of one user");
+		snprintf(why, sizeof(why), "uid %u has %u connections, the most of one user", peer.uid, others);
+		ctl_reply_error(conn, &(struct relay_ctl_head){.type = RELAY_CTL_HELLO}, -EUSERS, 0, why);
 		ctl_conn_free(conn);
 		return 0;
 	}

@@ -63,6 +63,8 @@ struct ctl_conn {
 	pid_t pid; /* the peer's, when it connected */
 	uid_t uid;
 	gid_t gid;
+	uint64_t ns;  /* its mount namespace, once `ns_known`: ctl_conn_ns() */
+	bool ns_known;
 	bool hello;   /* said */
 	bool closing; /* to be closed when the queue is empty */
 	bool failed;  /* to be freed by its own callback, nowhere else */
@@ -93,6 +95,9 @@ struct ctl_request {
 /* Takes fd over.  Returns 0 or a negative errno (fd is closed). */
 int ctl_conn_new(struct ctl *ctl, int fd);
 void ctl_conn_free(struct ctl_conn *conn);
+
+/* The mount namespace of the peer (place.h); 0: ours, or it cannot be told. */
+uint64_t ctl_conn_ns(struct ctl_conn *conn);
 
 /* Logs what is wrong with a client, as "process N (uid N) ...", or not if there is too much of that. */
 void ctl_complain(struct ctl_conn *conn, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -148,6 +148,8 @@ static int run(struct ctl_request *request, const struct run_strings *strings, c
 
 	if (!ctl_cache_check(request, &config))
 		return -EINVAL;
+	if (!ctl_ns_check(request))
+		return -EXDEV;
 	snprintf(name, sizeof(name), "run-%d", (int)conn->pid);
 	err = daemon_mount_add(conn->ctl->daemon, &config, &mount, request->reason, sizeof(request->reason));
 	if (err) {

@@ -17,6 +17,7 @@
 #include "dispatch.h"
 #include "fdstore.h"
 #include "log.h"
+#include "place.h"
 
 static void tell_ready(struct daemon *daemon, enum relayd_exit status, const char *why)
 {
@@ -109,25 +110,30 @@ struct mount *daemon_mount_next(struct daemon *daemon, struct mount *after)
 	return entry ? entry->mount : NULL;
 }
 
-static struct mount *mount_named(struct daemon *daemon, const char *name, bool detached)
+/* The same path is another place in another mount namespace; a name is one for all. */
+static struct mount *mount_named(struct daemon *daemon, const char *name, uint64_t ns, bool detached)
 {
 	struct mount_status status;
+	struct mount *named = NULL;
 
 	for (struct mount *m = daemon_mount_next(daemon, NULL); m; m = daemon_mount_next(daemon, m)) {
 		mount_status(m, &status);
-		if (status.detached == detached &&
-		    (strcmp(status.name, name) == 0 || strcmp(status.mountpoint, name) == 0))
+		if (status.detached != detached)
+			continue;
+		if (status.ns == ns && strcmp(status.mountpoint, name) == 0)
 			return m;
+		if (!named && strcmp(status.name, name) == 0)
+			named = m;
 	}
-	return NULL;
+	return named;
 }
 
 /* One that is detached has left its place and its name to the next. */
-struct mount *daemon_mount_find(struct daemon *daemon, const char *name)
+struct mount *daemon_mount_find(struct daemon *daemon, const char *name, uint64_t ns)
 {
-	struct mount *mount = mount_named(daemon, name, false);
+	struct mount *mount = mount_named(daemon, name, ns, false);
 
-	return mount ? mount : mount_named(daemon, name, true);
+	return mount ? mount : mount_named(daemon, name, ns, true);
 }
 
 struct mount *daemon_mount_awaiting(struct daemon *daemon, const char *token)
@@ -155,6 +161,7 @@ int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, s
 	const char *name = config->name ? config->name : config->mountpoint;
 	struct mount_config whole = *config;
 	struct entry *entry;
+	uint64_t ns;
 	int err;
 
 	if (daemon->ending) {
@@ -163,8 +170,9 @@ int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, s
 	}
 	whole.socket = daemon->config->socket;
 	whole.bpf = daemon->bpf;
-	if ((config->mountpoint && mount_named(daemon, config->mountpoint, false)) ||
-	    mount_named(daemon, name, false)) {
+	ns = config->place ? config->place->ns_number : 0;
+	if ((config->mountpoint && !ns && mount_named(daemon, config->mountpoint, ns, false)) ||
+	    mount_named(daemon, name, ns, false)) {
 		snprintf(why, why_size, "%s: a mount of that name or place is there already", name);
 		return -EEXIST;
 	}

@@ -61,8 +61,11 @@ enum relayd_exit daemon_exit_status(int err);
 int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, struct mount **out, char *why,
 		     size_t why_size);
 
-/* By name or mountpoint, or NULL.  One that is detached only if there is no other. */
-struct mount *daemon_mount_find(struct daemon *daemon, const char *name);
+/*
+ * By its mountpoint in that mount namespace (0: ours), or by its name; or NULL.  One that is detached only if there is no
+ * other.
+ */
+struct mount *daemon_mount_find(struct daemon *daemon, const char *name, uint64_t ns);
 
 /* The one that has started a program with this token, which has not brought its channel yet, or NULL. */
 struct mount *daemon_mount_awaiting(struct daemon *daemon, const char *token);

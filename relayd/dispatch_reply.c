@@ -179,7 +179,7 @@ static void key_take(struct dispatch *dispatch, const struct packet *packet, boo
 	*packet->fd = -1;
 	if (err && log_allow(&dispatch->complaints, dispatch->name, "kept"))
 		log_error("%s: incarnation %u: a descriptor is not kept: %s", dispatch->name, dispatch->incarnation,
-			  strerror(-err));
+			  keep_why(err));
 }
 
 /* PAUSED and GONE, which have no body. */

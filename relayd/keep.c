@@ -4,6 +4,7 @@
  */
 #include "keep.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <search.h>
@@ -17,6 +18,80 @@
 
 /* Descriptors that other mounts' channels and the control socket find room in. */
 #define RESERVE 512u
+
+/* ---- what other users have, all mounts of one together ---------------------------- */
+
+static struct owner {
+	struct owner *next;
+	uid_t uid;
+	uint32_t count; /* not 0 */
+} *owners;
+static pthread_mutex_t owners_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static struct owner **owner_find(uid_t uid)
+{
+	struct owner **at = &owners;
+
+	while (*at && (*at)->uid != uid)
+		at = &(*at)->next;
+	return at;
+}
+
+/* Returns 0, -EDQUOT or -ENOMEM. */
+static int owner_charge(uid_t uid)
+{
+	struct owner **at;
+	int err = 0;
+
+	if (uid == geteuid())
+		return 0;
+	pthread_mutex_lock(&owners_lock);
+	at = owner_find(uid);
+	if (!*at && (*at = calloc(1, sizeof(**at))) != NULL)
+		(*at)->uid = uid;
+	if (!*at)
+		err = -ENOMEM;
+	else if ((*at)->count == KEEP_USER_MAX)
+		err = -EDQUOT;
+	else
+		(*at)->count++;
+	pthread_mutex_unlock(&owners_lock);
+	return err;
+}
+
+static void owner_refund(uid_t uid, uint32_t count)
+{
+	struct owner **at, *owner;
+
+	if (uid == geteuid() || !count)
+		return;
+	pthread_mutex_lock(&owners_lock);
+	at = owner_find(uid);
+	owner = *at;
+	owner->count -= count;
+	if (!owner->count) {
+		*at = owner->next;
+		free(owner);
+	}
+	pthread_mutex_unlock(&owners_lock);
+}
+
+const char *keep_why(int err)
+{
+	switch (err) {
+	case -ENOSPC:
+		return "a mount keeps 8192 at most";
+	case -EDQUOT:
+		return "relayd keeps 2048 at most for all mounts of a user who is not its own";
+	case -EMFILE:
+		return "relayd has few descriptors left";
+	default:
+		return "no memory";
+	}
+}
+static_assert(KEEP_MAX == 8192 && KEEP_USER_MAX == 2048, "what is said");
+
+/* ---- a mount's ----------------------------------------------------------------------- */
 
 struct kept {
 	uint64_t key;
@@ -67,6 +142,7 @@ void keep_deinit(struct keep *keep)
 {
 	twalk_r(keep->root, on_end, keep);
 	tdestroy(keep->root, kept_free);
+	owner_refund(keep->uid, keep->count);
 	keep->root = NULL;
 	keep->count = 0;
 	pthread_mutex_destroy(&keep->lock);
@@ -100,6 +176,10 @@ static int kept_enter(struct keep *keep, struct kept *kept)
 	} else if (keep->count == KEEP_MAX || table_full(kept->fd)) {
 		tdelete(kept, &keep->root, kept_compare);
 		err = keep->count == KEEP_MAX ? -ENOSPC : -EMFILE;
+	} else {
+		err = owner_charge(keep->uid);
+		if (err)
+			tdelete(kept, &keep->root, kept_compare);
 	}
 	if (!err) {
 		keep->count++;
@@ -142,6 +222,7 @@ void keep_drop(struct keep *keep, uint64_t key)
 		fdstore_drop(keep->mount, kept_name(kept, name));
 		kept_free(kept);
 		keep->count--;
+		owner_refund(keep->uid, 1);
 	}
 	pthread_mutex_unlock(&keep->lock);
 }

@@ -106,6 +106,8 @@ relayd_librelayd_a_SOURCES = \
 	relayd/options.h \
 	relayd/output.c \
 	relayd/output.h \
+	relayd/place.c \
+	relayd/place.h \
 	relayd/record.c \
 	relayd/record.h \
 	relayd/redo.c \

@@ -261,6 +261,7 @@ void mount_status(const struct mount *mount, struct mount_status *out)
 		.known = mount->cache.text,
 		.inflight = dispatch_inflight(&mount->dispatch),
 		.uid = mount->uid,
+		.ns = mount->ns,
 		.restarts = atomic_load_explicit(&mount->stats->restarts, memory_order_relaxed),
 		.redone = atomic_load_explicit(&mount->stats->redone, memory_order_relaxed),
 		.longest_pause_us = atomic_load_explicit(&mount->stats->longest_pause_us, memory_order_relaxed),

@@ -20,6 +20,7 @@ struct cache_bpf;
 struct cache_counts;
 struct loop;
 struct mount;
+struct place;
 struct relay_count;
 struct stats;
 
@@ -28,6 +29,7 @@ struct mount_config {
 	const char *name;	/* NULL: the mountpoint */
 	bool unnamed;		/* the name is for as long as the mountpoint is not known */
 	const char *mountpoint; /* absolute; NULL, with argv: where the program mounts */
+	const struct place *place; /* that is this mountpoint, canonical; NULL: by its name, in our namespace */
 	const char *options;	/* -o, as fusermount3 takes them; NULL: none */
 	const char *backend;	/* the command; NULL: backends attach themselves, or argv */
 	char *const *argv;	/* the words of a program that mounts by itself, in place of backend */
@@ -62,6 +64,7 @@ struct mount_status {
 	const char *known; /* what the kernel answers by itself, or why nothing */
 	uint32_t inflight;
 	uid_t uid;
+	uint64_t ns; /* the mount namespace that the mountpoint is in (place.h); 0: ours */
 	uint64_t restarts;
 	uint64_t redone;
 	uint64_t longest_pause_us;

@@ -132,7 +132,7 @@ static int cache_begin(struct mount *mount, const char *options, char *why, size
 
 	if (err)
 		return err;
-	err = cache_open(&mount->cache, session_device(&mount->session), opts.kernel, why, why_size);
+	err = cache_open(&mount->cache, mount->session.device, opts.kernel, why, why_size);
 	mountopts_deinit(&opts);
 	return err;
 }
@@ -142,6 +142,7 @@ int mount_open(struct mount *mount, const char *asked, gid_t gid, char *why, siz
 	char *options = options_merge(mount, asked);
 	const struct session_config session = {
 		.mountpoint = mount->mountpoint,
+		.place = mount->place,
 		.options = options,
 		.fsname = mount->name,
 		.subtype = mount->has_command ? subtype_of(&mount->command) : "relayd",
@@ -215,6 +216,10 @@ static int place_build(struct mount *mount, const struct mount_config *config, c
 	mountopts_deinit(&opts);
 	if (!config->mountpoint)
 		return 0;
+	if (config->place) {
+		mount->mountpoint = strdup(config->mountpoint);
+		return mount->mountpoint ? 0 : -ENOMEM;
+	}
 	return session_place_check(config->mountpoint, &mount->mountpoint, why, why_size);
 }
 
@@ -228,6 +233,9 @@ int mount_dispatch_build(struct mount *mount, const struct mount_config *config)
 	if (err)
 		return err;
 	mount->dispatch.keep.mount = mount->id;
+	mount->dispatch.keep.uid = mount->uid;
+	if (mount->uid != geteuid())
+		mount->dispatch.notify.limit = NOTIFY_USER_BYTES;
 	mount->dispatch.shared_store = config->shared_store;
 	cache_init(&mount->cache, mount->name, config->bpf, &config->known);
 	mount->dispatch.cache = &mount->cache;
@@ -324,6 +332,8 @@ void mount_begin(struct mount *mount, struct loop *loop, const struct mount_conf
 	mount->loop = loop;
 	mount->uid = config->uid;
 	mount->gid = config->gid;
+	mount->place = config->place;
+	mount->ns = config->place ? config->place->ns_number : 0;
 	mount->unnamed = config->unnamed;
 	mount->uring = config->uring_lane;
 	rings_init(&mount->rings);
@@ -344,6 +354,7 @@ int mount_new(struct mount **out, struct loop *loop, const struct mount_config *
 		return -ENOMEM;
 	mount_begin(mount, loop, config, id, on_gone, arg);
 	err = mount_build(mount, config, why, why_size);
+	mount->place = NULL;
 	mount->told = true;
 	if (err) {
 		mount_free(mount);

@@ -15,6 +15,7 @@
 #include "mount.h"
 #include "mountopts.h"
 #include "output.h"
+#include "place.h"
 #include "record.h"
 #include "rings.h"
 #include "session.h"
@@ -44,6 +45,8 @@ struct mount {
 	char *asked;   /* the first backend that mounted by itself asked for these; NULL: none has */
 	uid_t uid;
 	gid_t gid;
+	uint64_t ns;		   /* the mount namespace of its place (place.h); 0: ours */
+	const struct place *place; /* while it is made: that place; NULL: by its name */
 	struct launch_command command;
 	bool has_command;
 	bool once; /* the command cannot be given again: see mount_forget_command() */

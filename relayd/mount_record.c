@@ -62,6 +62,7 @@ static void facts_fill(const struct mount *mount, struct record_facts *facts)
 		.incarnation = s->incarnation,
 		.fail_after_ms = s->fail_after_ms,
 		.request_timeout_ms = (uint32_t)(mount->dispatch.watch.limit_ns / 1000000u),
+		.ns = mount->ns,
 		.mount_id = session->mount_id,
 		.init_size = session->init_size,
 		.answer = session->answer,

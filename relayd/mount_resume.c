@@ -64,6 +64,8 @@ static int session_left(struct mount *mount, const struct left *left)
 	session->by_helper = has(left, RECORD_BY_HELPER);
 	session->mounted = !has(left, RECORD_DETACHED);
 	session->mount_id = facts->mount_id;
+	session->uid = facts->uid;
+	session->ns = facts->ns;
 	memcpy(session->init, facts->init, sizeof(session->init));
 	session->init_size = facts->init_size;
 	session->answer = facts->answer;
@@ -155,6 +157,7 @@ static int mount_fill(struct mount *mount, const struct left *left, const struct
 	if (left->texts.text[RECORD_ASKED])
 		mount->asked = strdup(left->texts.text[RECORD_ASKED]);
 	mount->once = has(left, RECORD_ONCE);
+	mount->ns = left->facts.ns;
 	mount->detached = has(left, RECORD_DETACHED);
 	mount->ending = has(left, RECORD_ENDING);
 	err = mount_strings_copy(mount, config);
@@ -190,26 +193,34 @@ static void backend_left(struct mount *mount, const struct left *left)
 	supervisor_resume(&mount->supervisor, &facts);
 }
 
-/* Whether what is mounted there may be taken away: once it is known what that was, nothing else. */
-static bool place_is_left(const struct left *left)
+/*
+ * Takes away what is mounted there: once it is known what that was, nothing else.  What was made by another user and not
+ * written down yet is looked for in the same way as it will be unmounted.
+ */
+static void place_clear(const struct left *left)
 {
-	const char *mountpoint = left->texts.text[RECORD_MOUNTPOINT];
-	const struct session session = {
-		.mountpoint = (char *)mountpoint,
+	struct session session = {
+		.mountpoint = (char *)left->texts.text[RECORD_MOUNTPOINT],
+		.by_helper = has(left, RECORD_BY_HELPER) || geteuid() != 0,
 		.mounted = true,
+		.uid = left->facts.uid,
+		.ns = left->facts.ns,
 		.mount_id = left->facts.mount_id,
 	};
+	struct place_mount there;
 
-	if (!mountpoint || has(left, RECORD_DETACHED))
-		return false;
-	return has(left, RECORD_MOUNTED) ? session_mounted(&session) : session_place_used(mountpoint);
+	if (!session.mountpoint || has(left, RECORD_DETACHED))
+		return;
+	if (!has(left, RECORD_MOUNTED) && place_find_in(session.ns, session.mountpoint, &there) == 0)
+		session.mount_id = there.id;
+	if (session_mounted(&session))
+		session_unmount(&session, SESSION_UNMOUNT_LAZY);
 }
 
 /* Nobody was told of it, or nobody can go on with it.  A process dying in the midst leaves the record, which comes last. */
 static void left_discard(const struct left *left, unsigned id)
 {
-	if (place_is_left(left))
-		session_place_free(left->texts.text[RECORD_MOUNTPOINT]);
+	place_clear(left);
 	fdstore_discard(id);
 	mount_drop(id);
 }

@@ -13,9 +13,7 @@
 
 #include "log.h"
 #include "relay/fuse_abi.h"
-
-/* A backend that sends faster than the kernel takes is told so by a log line. */
-#define QUEUE_BYTES ((size_t)64 << 20)
+#include "rights.h"
 
 struct notification {
 	struct notification *next;
@@ -35,7 +33,7 @@ static const uint32_t least[] = {
 
 void notify_init(struct notify *notify, const char *name, int fd)
 {
-	*notify = (struct notify){.name = name, .fd = fd};
+	*notify = (struct notify){.name = name, .fd = fd, .limit = NOTIFY_BYTES};
 	notify->last = &notify->first;
 	pthread_mutex_init(&notify->lock, NULL);
 	pthread_cond_init(&notify->changed, NULL);
@@ -45,6 +43,7 @@ static void *notifier(void *arg)
 {
 	struct notify *notify = arg;
 
+	rights_lower();
 	pthread_mutex_lock(&notify->lock);
 	for (;;) {
 		struct notification *n;
@@ -96,7 +95,7 @@ int notify_put(struct notify *notify, const void *packet, uint32_t size)
 	n->size = size;
 	memcpy(n->bytes, packet, size);
 	pthread_mutex_lock(&notify->lock);
-	if (notify->bytes + size > QUEUE_BYTES)
+	if (notify->bytes + size > notify->limit)
 		err = -ENOSPC;
 	else if (!notify->started)
 		err = -pthread_create(&notify->thread, NULL, notifier, notify);

@@ -15,6 +15,11 @@
 
 struct notification;
 
+/* What waits at most: a backend that sends faster than the kernel takes is told so by a log line. */
+#define NOTIFY_BYTES ((size_t)64 << 20)
+/* On a mount of another user than relayd's. */
+#define NOTIFY_USER_BYTES ((size_t)4 << 20)
+
 struct notify {
 	const char *name; /* the mount's, for the log */
 	int fd;		  /* /dev/fuse, the session's */
@@ -22,6 +27,7 @@ struct notify {
 	pthread_cond_t changed;
 	struct notification *first, **last;
 	size_t bytes; /* queued */
+	size_t limit; /* of them; before anything is queued */
 	struct log_limit refused; /* the thread's */
 	pthread_t thread;
 	bool started;

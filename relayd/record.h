@@ -20,7 +20,7 @@
 struct stats;
 
 /* Raised with every change of what is in it. */
-#define RECORD_VERSION 1u
+#define RECORD_VERSION 2u
 /* Versions of what else the mount has in memory: numbers that mean nothing to the record. */
 #define RECORD_PARTS 4u
 
@@ -68,6 +68,7 @@ struct record_facts {
 	uint32_t incarnation;
 	uint32_t fail_after_ms;
 	uint32_t request_timeout_ms;
+	uint64_t ns; /* the mount namespace of the mountpoint (place.h); 0: relayd's */
 	int32_t mount_id;
 	uint32_t init_size;
 	_Alignas(8) uint8_t init[SESSION_INIT_MAX];

@@ -175,7 +175,7 @@ static enum relayctl_exit run_wait(const struct arguments *arguments, struct rel
 	command->states = htole32(arguments->states);
 	command->incarnation = htole32(arguments->incarnation);
 	command->timeout_ms = htole32(arguments->timeout_ms);
-	relay_internal_ctl_put(&client->frame, &command->mount, mount->mountpoint);
+	relay_internal_ctl_put(&client->frame, &command->mount, mount->selector);
 	return command_call(client, mount->name, NULL);
 }
 
@@ -205,7 +205,7 @@ static enum relayctl_exit restart_one(const struct arguments *arguments, struct 
 	struct relay_ctl_select *command = relay_internal_ctl_command(client, RELAY_CTL_RESTART, sizeof(*command));
 
 	(void)arguments;
-	relay_internal_ctl_put(&client->frame, &command->mount, mount->mountpoint);
+	relay_internal_ctl_put(&client->frame, &command->mount, mount->selector);
 	return command_call(client, mount->name, NULL);
 }
 
@@ -227,7 +227,7 @@ static enum relayctl_exit run_upgrade(const struct arguments *arguments, struct 
 		return result;
 	command = relay_internal_ctl_command(client, RELAY_CTL_UPGRADE, sizeof(*command));
 	command->timeout_ms = htole32(arguments->given & OPTION_TIMEOUT ? arguments->timeout_ms : 0);
-	relay_internal_ctl_put(&client->frame, &command->mount, mount->mountpoint);
+	relay_internal_ctl_put(&client->frame, &command->mount, mount->selector);
 	relay_internal_ctl_put(&client->frame, &command->backend, arguments->backend);
 	return command_call(client, mount->name, NULL);
 }
@@ -238,7 +238,7 @@ static enum relayctl_exit unmount_one(const struct arguments *arguments, struct 
 	struct relay_ctl_unmount *command = relay_internal_ctl_command(client, RELAY_CTL_UNMOUNT, sizeof(*command));
 
 	command->flags = htole32(arguments->given & OPTION_FORCE ? RELAY_CTL_UNMOUNT_FORCE : 0);
-	relay_internal_ctl_put(&client->frame, &command->mount, mount->mountpoint);
+	relay_internal_ctl_put(&client->frame, &command->mount, mount->selector);
 	return command_call(client, mount->name, NULL);
 }
 

@@ -28,6 +28,8 @@ enum relayctl_exit {
 struct ctl_mount {
 	char *name;
 	char *mountpoint;
+	const char *selector; /* one of the two: what relayd is to find it by */
+	bool elsewhere;	      /* in another mount namespace than this process */
 	char *lane;
 	char *via; /* "": no backend has come in */
 	char *problem;

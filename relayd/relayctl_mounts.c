@@ -55,6 +55,12 @@ enum relayctl_exit command_call(struct relay_ctl_client *client, const char *wha
 	return tell(what, why, err);
 }
 
+/* What relayd is to find it by: a path means the client's own namespace. */
+static const char *selector_of(const struct ctl_mount *mount)
+{
+	return mount->elsewhere || !*mount->mountpoint ? mount->name : mount->mountpoint;
+}
+
 /* Copies the mount in the client's frame. */
 static int mounts_add(struct ctl_mounts *mounts, const struct relay_ctl_client *client,
 		      const struct relay_ctl_status *status)
@@ -80,7 +86,10 @@ static int mounts_add(struct ctl_mounts *mounts, const struct relay_ctl_client *
 		.restarts = le64toh(status->restarts),
 		.redone = le64toh(status->redone),
 		.longest_pause_us = le64toh(status->longest_pause_us),
+		.elsewhere = le32toh(status->flags) & RELAY_CTL_STATUS_ELSEWHERE,
 	};
+	if (mount->name && mount->mountpoint)
+		mount->selector = selector_of(mount);
 	return mount->name && mount->mountpoint && mount->lane && mount->via && mount->problem && mount->known
 		       ? 0
 		       : -ENOMEM;
@@ -129,16 +138,27 @@ void mounts_deinit(struct ctl_mounts *mounts)
 	*mounts = (struct ctl_mounts){0};
 }
 
-/* The youngest: an older one of that name or place is detached, and ends with its last file. */
+static bool is_called(const struct ctl_mount *mount, const char *name)
+{
+	return strcmp(mount->name, name) == 0 || (!mount->elsewhere && strcmp(mount->mountpoint, name) == 0);
+}
+
+/*
+ * The youngest: an older one of that name or place is detached, and ends with its last file.  Before
+ * any elsewhere that is called as a place is here.
+ */
 static const struct ctl_mount *find_exactly(const struct ctl_mounts *mounts, const char *name)
 {
+	const struct ctl_mount *found = NULL;
 	size_t i;
 
 	for (i = mounts->count; i-- > 0;) {
-		if (strcmp(mounts->all[i].name, name) == 0 || strcmp(mounts->all[i].mountpoint, name) == 0)
-			return &mounts->all[i];
+		const struct ctl_mount *mount = &mounts->all[i];
+
+		if (is_called(mount, name) && (!found || (found->elsewhere && !mount->elsewhere)))
+			found = mount;
 	}
-	return NULL;
+	return found;
 }
 
 enum relayctl_exit mounts_find(const struct ctl_mounts *mounts, const char *name, const struct ctl_mount **found)
@@ -173,7 +193,7 @@ enum relayctl_exit stats_fetch(struct relay_ctl_client *client, const struct ctl
 	struct relay_ctl_select *command = relay_internal_ctl_command(client, RELAY_CTL_STATS, sizeof(*command));
 	enum relayctl_exit result;
 
-	relay_internal_ctl_put(&client->frame, &command->mount, mount->mountpoint);
+	relay_internal_ctl_put(&client->frame, &command->mount, mount->selector);
 	result = command_call(client, mount->name, NULL);
 	if (result)
 		return result;

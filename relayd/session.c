@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <mntent.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +17,6 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,43 +24,15 @@
 #include "children.h"
 #include "fdpass.h"
 #include "mountopts.h"
+#include "place.h"
 
 extern char **environ;
 
-bool session_place_used(const char *mountpoint)
+bool session_place_used(const char *path)
 {
-	char buffer[8192];
-	struct mntent entry;
-	bool found = false;
-	FILE *mounts = setmntent("/proc/self/mounts", "re");
+	struct place_mount there;
 
-	if (!mounts)
-		return false;
-	while (!found && getmntent_r(mounts, &entry, buffer, sizeof(buffer)))
-		found = strcmp(entry.mnt_dir, mountpoint) == 0 && strncmp(entry.mnt_type, "fuse", 4) == 0;
-	endmntent(mounts);
-	return found;
-}
-
-/* The mount that a path leads to, or -1.  O_PATH: nobody is asked for anything. */
-static int mount_id_at(const char *path)
-{
-	char info[64], line[128];
-	FILE *file;
-	int id = -1;
-	int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-
-	if (fd < 0)
-		return -1;
-	snprintf(info, sizeof(info), "/proc/self/fdinfo/%d", fd);
-	file = fopen(info, "re");
-	while (file && id < 0 && fgets(line, sizeof(line), file))
-		if (sscanf(line, "mnt_id: %d", &id) != 1)
-			id = -1;
-	if (file)
-		fclose(file);
-	close(fd);
-	return id;
+	return place_find(path, &there) == 0;
 }
 
 int session_place_check(const char *mountpoint, char **canonical, char *why, size_t why_size)
@@ -103,10 +73,54 @@ static int device_open(struct session *session, char *why, size_t why_size)
 	return -ENXIO;
 }
 
+/* What mount(2) takes. */
+struct mounting {
+	struct session *session;
+	const struct place *place;
+	const char *source, *type, *data;
+	unsigned long flags;
+};
+
+/* Where the thread's working directory is: see place_run(). */
+static int mount_here(void *arg)
+{
+	struct mounting *mounting = arg;
+	const char *mountpoint = mounting->session->mountpoint;
+	struct place_mount there;
+	char path[PATH_MAX];
+	int err = place_path_of(mounting->place->directory, path, sizeof(path));
+
+	/* A directory that has been removed, or moved since it was looked at. */
+	if (!err && strcmp(path, mountpoint) != 0)
+		err = -ENOENT;
+	if (!err && place_find(path, &there) == 0)
+		err = -EBUSY;
+	if (!err && fchdir(mounting->place->directory) < 0)
+		err = -errno;
+	if (!err && mount(mounting->source, ".", mounting->type, mounting->flags, mounting->data) < 0)
+		err = -errno;
+	return err;
+}
+
+static int mount_there(struct mounting *mounting)
+{
+	if (mounting->place)
+		return place_run(mounting->place->ns, mount_here, mounting);
+	if (mount(mounting->source, mounting->session->mountpoint, mounting->type, mounting->flags, mounting->data) < 0)
+		return -errno;
+	return 0;
+}
+
 static int mount_directly(struct session *session, const struct session_config *config, const struct mountopts *opts,
 			  char *why, size_t why_size)
 {
 	const char *subtype = opts->subtype ? opts->subtype : config->subtype;
+	struct mounting mounting = {
+		.session = session,
+		.place = config->place,
+		.source = opts->fsname ? opts->fsname : config->fsname,
+		.flags = opts->flags,
+	};
 	char *type = NULL, *data = NULL;
 	int err = 0;
 
@@ -119,8 +133,10 @@ static int mount_directly(struct session *session, const struct session_config *
 	    asprintf(&data, "fd=%d,rootmode=%o,user_id=%u,group_id=%u%s", session->fd, S_IFDIR, config->uid,
 		     config->gid, opts->kernel) < 0)
 		err = -ENOMEM;
-	else if (mount(opts->fsname ? opts->fsname : config->fsname, session->mountpoint, type, opts->flags, data) < 0)
-		err = -errno;
+	mounting.type = type;
+	mounting.data = data;
+	if (!err)
+		err = mount_there(&mounting);
 	if (err)
 		snprintf(why, why_size, "cannot mount on %s: %s", session->mountpoint, strerror(-err));
 	free(type);
@@ -290,14 +306,25 @@ static int mount_by_helper(struct session *session, const struct session_config 
 
 int session_open(struct session *session, const struct session_config *config, char *why, size_t why_size)
 {
+	struct place_mount made = {.id = -1};
 	struct mountopts opts;
 	int err;
 
-	*session = (struct session){.fd = -1, .on_agreed = session->on_agreed};
+	*session = (struct session){
+		.fd = -1,
+		.uid = config->uid,
+		.ns = config->place ? config->place->ns_number : 0,
+		.on_agreed = session->on_agreed,
+	};
 	err = mountopts_parse(&opts, config->options, config->uid == 0, why, why_size);
 	if (err)
 		return err;
-	err = session_place_check(config->mountpoint, &session->mountpoint, why, why_size);
+	if (config->place) {
+		session->mountpoint = strdup(config->mountpoint);
+		err = session->mountpoint ? 0 : -ENOMEM;
+	} else {
+		err = session_place_check(config->mountpoint, &session->mountpoint, why, why_size);
+	}
 	if (!err)
 		err = geteuid() == 0 ? mount_directly(session, config, &opts, why, why_size)
 				     : mount_by_helper(session, config, &opts, why, why_size);
@@ -309,31 +336,18 @@ int session_open(struct session *session, const struct session_config *config, c
 	session->mounted = true;
 	/* What is registered is opened as root, whoever has opened it before. */
 	session->may_back = config->uid == 0 && backing_allowed();
-	session->mount_id = mount_id_at(session->mountpoint);
+	place_find_in(session->ns, session->mountpoint, &made);
+	session->mount_id = made.id;
+	session->device = made.device;
 	return 0;
-}
-
-dev_t session_device(const struct session *session)
-{
-	FILE *mountinfo = fopen("/proc/self/mountinfo", "re");
-	unsigned major, minor;
-	char *line = NULL;
-	size_t size = 0;
-	dev_t device = 0;
-	int id;
-
-	while (mountinfo && !device && getline(&line, &size, mountinfo) > 0)
-		if (sscanf(line, "%d %*d %u:%u", &id, &major, &minor) == 3 && id == session->mount_id)
-			device = makedev(major, minor);
-	free(line);
-	if (mountinfo)
-		fclose(mountinfo);
-	return device;
 }
 
 bool session_mounted(const struct session *session)
 {
-	return session->mounted && session->mount_id >= 0 && mount_id_at(session->mountpoint) == session->mount_id;
+	struct place_mount there;
+
+	return session->mounted && session->mount_id >= 0 &&
+	       place_find_in(session->ns, session->mountpoint, &there) == 0 && there.id == session->mount_id;
 }
 
 int session_unmount(struct session *session, enum session_unmount how)
@@ -350,6 +364,9 @@ int session_unmount(struct session *session, enum session_unmount how)
 		err = helper_run((char *[]){"fusermount3", how == SESSION_UNMOUNT ? "-uq" : "-uqz", "--",
 					    session->mountpoint, NULL},
 				 -1);
+	else if (session->uid != geteuid() || session->ns)
+		err = place_unmount(session->ns, session->mountpoint, session->mount_id, session->uid == geteuid(),
+				    flags[how]);
 	else if (umount2(session->mountpoint, UMOUNT_NOFOLLOW | flags[how]) < 0)
 		err = -errno;
 	/* What is mounted there from now on is not ours. */

@@ -16,12 +16,17 @@
 /* Longer than any INIT request of the protocol so far. */
 #define SESSION_INIT_MAX 256u
 
+struct place;
+
 struct session {
 	int fd;		  /* /dev/fuse, owned; -1: closed */
 	char *mountpoint; /* owned, canonical */
 	bool by_helper;	  /* mounted by fusermount3, which must unmount too */
 	_Atomic bool mounted; /* and not unmounted by us */
-	int mount_id;	  /* of /proc/self/mountinfo */
+	int mount_id;	  /* of mountinfo, -1: not known */
+	dev_t device;	  /* of its superblock, as stat(2) would say it of any file there; 0: not known */
+	uid_t uid;	  /* whose it is */
+	uint64_t ns;	  /* the mount namespace that it is in (place.h); 0: ours */
 	bool aborted;	  /* the connection has ended, and the mount is there still */
 
 	/* The kernel's INIT, as it came. */
@@ -41,6 +46,7 @@ struct session {
 /* The exit status (daemon.h) that goes with a failure is in *status. */
 struct session_config {
 	const char *mountpoint;
+	const struct place *place; /* that is this mountpoint, canonical; NULL: by its name, in our namespace */
 	const char *options;
 	const char *fsname;  /* unless the options name one */
 	const char *subtype; /* likewise; NULL: none */
@@ -58,9 +64,9 @@ struct session_config {
  */
 int session_place_check(const char *mountpoint, char **canonical, char *why, size_t why_size);
 
-/* Whether a FUSE filesystem is mounted at exactly this place, living or dead.  Asks nothing of it. */
+/* Whether a FUSE filesystem is to be seen at exactly this place, living or dead.  Asks nothing of it. */
 bool session_place_used(const char *path);
-/* Takes whatever is mounted there out of sight. */
+/* Takes whatever is mounted there, in a directory of our own user's, out of sight. */
 void session_place_free(const char *path);
 
 /*
@@ -87,9 +93,6 @@ int session_unmount(struct session *session, enum session_unmount how);
 
 /* Whether it is this mount that its mountpoint leads to.  Asks nothing of it. */
 bool session_mounted(const struct session *session);
-
-/* The s_dev of its superblock, as stat(2) would say it of any file there; 0: it cannot be told.  Asks nothing of it. */
-dev_t session_device(const struct session *session);
 
 /* Whether read() of /dev/fuse waits, by whomever: the flag is the open file's, which others may share. */
 void session_nonblocking(const struct session *session, bool on);

@@ -71,6 +71,7 @@ unit_tests += tests/unit/test_mountopts
 unit_tests += tests/unit/test_namegate
 unit_tests += tests/unit/test_notify
 unit_tests += tests/unit/test_opcodes
+unit_tests += tests/unit/test_place
 unit_tests += tests/unit/test_readers
 unit_tests += tests/unit/test_record
 tests_unit_test_readers_LDADD = $(crash_ldadd)
@@ -215,6 +216,7 @@ integration_scripts += tests/integration/limits.sh
 integration_scripts += tests/integration/manpages.sh
 integration_scripts += tests/integration/matrix_passthrough.sh
 integration_scripts += tests/integration/mount_relay.sh
+integration_scripts += tests/integration/namespaces.sh
 integration_scripts += tests/integration/preload.sh
 integration_scripts += tests/integration/relay_run.sh
 integration_scripts += tests/integration/relayctl.sh
@@ -224,6 +226,7 @@ integration_scripts += tests/integration/service.sh
 integration_scripts += tests/integration/storm.sh
 integration_scripts += tests/integration/uring.sh
 integration_scripts += tests/integration/user.sh
+integration_scripts += tests/integration/users.sh
 integration_scripts += tests/integration/ways.sh
 
 # Programs: tests/integration/X.c.

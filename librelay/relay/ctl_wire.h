@@ -196,13 +196,14 @@ enum relay_ctl_state {
 };
 
 /* One mount.  STATUS answers with one per mount, each with MORE, and a frame without a body. */
+#define RELAY_CTL_STATUS_ELSEWHERE 1u /* the mountpoint is in another mount namespace than the client's */
 struct relay_ctl_status {
 	__le32 state;
 	__le32 incarnation;
 	__le32 backend_pid; /* 0: none */
 	__le32 inflight;
 	__le32 uid;
-	__le32 reserved;
+	__le32 flags; /* RELAY_CTL_STATUS_* */
 	__le64 restarts;
 	__le64 redone;
 	__le64 longest_pause_us;

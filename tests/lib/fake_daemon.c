@@ -141,10 +141,11 @@ struct mount *daemon_mount_next(struct daemon *daemon, struct mount *after)
 	return after ? after->next : daemon->first;
 }
 
-struct mount *daemon_mount_find(struct daemon *daemon, const char *name)
+struct mount *daemon_mount_find(struct daemon *daemon, const char *name, uint64_t ns)
 {
 	struct mount *mount;
 
+	(void)ns;
 	for (mount = daemon->first; mount; mount = mount->next) {
 		if (strcmp(mount->name, name) == 0 || strcmp(mount->mountpoint, name) == 0)
 			return mount;
@@ -395,7 +396,7 @@ struct order {
 
 static struct mount *named(struct fake_daemon *fake, const char *name)
 {
-	struct mount *mount = daemon_mount_find(&fake->daemon, name);
+	struct mount *mount = daemon_mount_find(&fake->daemon, name, 0);
 
 	if (!mount)
 		abort();

@@ -194,7 +194,7 @@ Test(ctl, one_user_has_no_more_connections_than_that)
 	cr_expect_eq(
 		relay_internal_ctl_open(&one_more, fake_daemon_path(ctl_test_fake), ctl_test_why, sizeof(ctl_test_why)),
 		-EUSERS);
-	cr_expect_str_eq(ctl_test_why, "too many connections of one user");
+	cr_expect_str_eq(ctl_test_why, "uid 0 has 64 connections, the most of one user");
 	/* That is nobody else's trouble. */
 	other = ctl_test_client_open_as(OTHER_UID);
 	relay_internal_ctl_close(other);

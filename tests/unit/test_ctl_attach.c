@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "ctl_access.h"
 #include "ctl_attach.h"
 #include "daemon.h"
 #include "fdpass.h"
@@ -97,6 +98,42 @@ Test(ctl_attach, attach_comes_back_to_its_own_mount_only)
 	cr_expect_eq(attach_as(OTHER_UID, "/etc", data, 0, pair[1]), -EBUSY, "another's");
 	cr_expect_eq(attach_as(OTHER_UID, "/dev", data, 0, pair[1]), -EBUSY, "only called so");
 	cr_expect_eq(fake_daemon_asked(ctl_test_fake).attaches, 1u);
+	cr_expect_eq(fake_daemon_asked(ctl_test_fake).adds, 0u);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+/* By fusermount3's rules, and one of relayd's own: a mount of it takes more memory. */
+Test(ctl_attach, another_user_has_only_so_many_mounts)
+{
+	char name[16];
+	int pair[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	for (unsigned i = 0; i < 32; i++) {
+		snprintf(name, sizeof(name), "/mount-%u", i);
+		fake_mount_add(ctl_test_fake, name, name, OTHER_UID, &ctl_test_serving);
+	}
+	cr_expect_eq(attach_as(OTHER_UID, "/tmp", "fd=3,rootmode=40000,user_id=65534,group_id=0", 0, pair[1]), -EPERM);
+	cr_expect_not_null(strstr(ctl_test_why, "uid 65534 has 32 mounts: the most"), "%s", ctl_test_why);
+	cr_expect_eq(attach_as(0, "/tmp", "fd=3,rootmode=40000,user_id=0,group_id=0", 0, pair[1]), 0, "root has none: %s",
+		     ctl_test_why);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+Test(ctl_attach, allow_other_is_for_users_whom_fuse_conf_lets)
+{
+	const char *data = "fd=3,rootmode=40000,user_id=65534,group_id=0,allow_other";
+	struct ctl_access_conf conf;
+	int pair[2];
+
+	ctl_access_conf_read(&conf, "/etc/fuse.conf");
+	if (conf.user_allow_other)
+		cr_skip_test("user_allow_other is set on this machine");
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	cr_expect_eq(attach_as(OTHER_UID, "/tmp", data, 0, pair[1]), -EPERM);
+	cr_expect_not_null(strstr(ctl_test_why, "user_allow_other"), "%s", ctl_test_why);
 	cr_expect_eq(fake_daemon_asked(ctl_test_fake).adds, 0u);
 	close(pair[0]);
 	close(pair[1]);

@@ -294,6 +294,18 @@ Test(ctl_pending, upgrade_is_answered_with_what_came_of_it)
 	relay_internal_ctl_close(client);
 }
 
+/* root's relayd would run the command as root. */
+Test(ctl_pending, owning_a_mount_is_no_right_to_upgrade_it)
+{
+	struct relay_ctl_client *user = ctl_test_client_open_as(OTHER_UID);
+
+	fake_mount_add(ctl_test_fake, "one", "/one", OTHER_UID, &ctl_test_serving);
+	put_upgrade(user);
+	cr_expect_eq(ctl_test_call(user), -EPERM);
+	cr_expect_str_eq(fake_daemon_asked(ctl_test_fake).backend, "");
+	relay_internal_ctl_close(user);
+}
+
 Test(ctl_pending, upgrade_that_cannot_begin_is_answered_at_once)
 {
 	struct relay_ctl_client *client = ctl_test_client_open();

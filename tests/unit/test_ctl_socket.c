@@ -79,6 +79,18 @@ Test(ctl_socket, file_that_is_no_socket_is_left_alone)
 	cr_expect_eq(access(socket_path, F_OK), 0);
 }
 
+Test(ctl_socket, a_link_in_the_place_of_the_lock_is_not_followed)
+{
+	char victim[110];
+	struct ctl *ctl;
+
+	snprintf(victim, sizeof(victim), "%s/victim", socket_dir);
+	cr_assert_eq(symlink(victim, socket_lock), 0);
+	cr_expect_eq(ctl_new(&ctl, socket_loop, NULL, socket_path), -ELOOP);
+	cr_expect_lt(access(victim, F_OK), 0);
+	unlink(socket_lock);
+}
+
 Test(ctl_socket, path_that_is_too_long_is_refused)
 {
 	char path[200];

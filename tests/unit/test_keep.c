@@ -130,3 +130,33 @@ Test(keep, what_there_is_no_room_for_is_refused_and_closed)
 	cr_expect_eq(find(key - 1), 0);
 	cr_expect_eq(keep_put(&keep, 3, fd = null_open()), 0, "one that replaces another takes no room");
 }
+
+/* One user's backends, however many mounts they have, take no room of others. */
+Test(keep, all_mounts_of_another_user_have_one_limit)
+{
+	struct rlimit limit = {.rlim_cur = 4096, .rlim_max = 4096};
+	struct keep second, others;
+	uint64_t key;
+	int fd;
+
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	keep_init(&second);
+	keep_init(&others);
+	keep.uid = second.uid = 1000;
+	others.uid = 1001;
+	for (key = 0; key < KEEP_USER_MAX / 2; key++) {
+		cr_assert_eq(keep_put(&keep, key, null_open()), 0);
+		cr_assert_eq(keep_put(&second, key, null_open()), 0);
+	}
+	fd = null_open();
+	cr_expect_eq(keep_put(&second, key, fd), -EDQUOT);
+	cr_expect_not(is_open(fd));
+	cr_expect_eq(keep_put(&second, 0, null_open()), 0, "one that replaces another takes no room");
+	cr_expect_eq(keep_put(&others, 0, null_open()), 0, "another's have their own");
+	keep_drop(&keep, 0);
+	cr_expect_eq(keep_put(&second, key, null_open()), 0, "what is dropped is free");
+	keep_deinit(&second);
+	keep_deinit(&others);
+	cr_expect_eq(keep_put(&keep, 0, null_open()), 0, "and so is what a mount had that ends");
+	cr_expect_not_null(strstr(keep_why(-EDQUOT), "2048"));
+}
