@@ -456,6 +456,8 @@ AM_TESTS_ENVIRONMENT = \
 	ASAN_OPTIONS="$${ASAN_OPTIONS-detect_stack_use_after_return=1:verify_asan_link_order=0}"; export ASAN_OPTIONS; \
 	LSAN_OPTIONS="$${LSAN_OPTIONS-suppressions=$(abs_top_srcdir)/tests/lsan.supp:print_suppressions=0}"; export LSAN_OPTIONS; \
 	UBSAN_OPTIONS="$${UBSAN_OPTIONS-print_stacktrace=1}"; export UBSAN_OPTIONS;
+# What failed is read after make has.
+.PRECIOUS: $(TEST_SUITE_LOG)
 LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run-test
 SH_LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run-test
 EXTRA_DIST += tests/run-test tests/lsan.supp tests/functions.sh tests/README.md tests/fuzz/corpus
@@ -493,6 +495,15 @@ storm: all $(helper_programs)
 	@$(AM_TESTS_ENVIRONMENT) bash $(top_srcdir)/tests/integration/storm.sh --seconds $(STORM_SECONDS)
 .PHONY: storm
 
+# Whether relayd grows while backends die, in the lane in which all passes through it.
+MEMORY_SECONDS = 3600
+MEMORY_LANE = socket
+memory: all $(helper_programs)
+	@RELAY_TEST_LANE=$(MEMORY_LANE); export RELAY_TEST_LANE; \
+	$(AM_TESTS_ENVIRONMENT) bash $(top_srcdir)/tests/integration/storm.sh --threads 4 --seconds $(MEMORY_SECONDS) \
+		--memory '$(abs_top_builddir)/memory.txt'
+.PHONY: memory
+
 # Each filesystem of others as long as it is meant to be; COMPAT=all for really all.
 COMPAT =
 COMPAT_SECONDS = 120
@@ -525,7 +536,7 @@ tests_bench_load_SOURCES = \
 tests_bench_load_LDADD =
 EXTRA_DIST += tests/bench/README.md tests/bench/bench tests/bench/chart.awk tests/bench/columns.sh tests/bench/table.awk
 BENCH =
-bench: all tests/bench/load$(EXEEXT)
+bench: all tests/bench/load$(EXEEXT) tests/lib/uring_hold$(EXEEXT)
 	@$(AM_TESTS_ENVIRONMENT) bash $(top_srcdir)/tests/bench/bench $(BENCH)
 .PHONY: bench
 
@@ -581,18 +592,19 @@ EXTRA_DIST += tests/guest/disk tests/guest/init tests/guest/inside tests/guest/k
 # Seconds for each fuzz target.
 FUZZ_SECONDS = 60
 if ENABLE_FUZZERS
-fuzz: $(fuzz_tests)
-	@for target in $(fuzz_tests); do \
-		corpus=$${target##*/fuzz_}; \
-		$(MKDIR_P) tests/fuzz/found/$$corpus || exit 1; \
-		echo "$$target: $(FUZZ_SECONDS) s"; \
-		./$$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=tests/fuzz/found/$$corpus- \
-			tests/fuzz/found/$$corpus '$(srcdir)'/tests/fuzz/corpus/$$corpus || exit 1; \
-	done
+fuzz_runs = $(addsuffix .run,$(fuzz_tests))
+fuzz: $(fuzz_runs)
+$(fuzz_runs): %.run: %
+	@corpus=$(subst fuzz_,,$(*F)); \
+	$(MKDIR_P) tests/fuzz/found/$$corpus || exit 1; \
+	echo "$*: $(FUZZ_SECONDS) s"; \
+	./$* -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=tests/fuzz/found/$$corpus- \
+		tests/fuzz/found/$$corpus '$(srcdir)'/tests/fuzz/corpus/$$corpus
+.PHONY: $(fuzz_runs)
 else
 fuzz:
 	@echo 'make fuzz: configure with --enable-fuzzers CC=clang first' >&2; exit 1
 endif
 .PHONY: fuzz
 clean-local:
-	rm -rf tests/fuzz/found tests/backends/peers bench-results guest
+	rm -rf tests/fuzz/found tests/backends/peers bench-results memory.txt guest

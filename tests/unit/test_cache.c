@@ -32,7 +32,8 @@ struct request {
 static uint32_t make(struct request *request, uint32_t opcode, const void *in, uint32_t in_size, const char *name)
 {
 	*request = (struct request){.header = {.opcode = opcode, .nodeid = 10}};
-	memcpy(request->body, in, in_size);
+	if (in_size != 0)
+		memcpy(request->body, in, in_size);
 	strcpy((char *)request->body + in_size, name);
 	request->header.len = (uint32_t)(sizeof(request->header) + in_size + strlen(name) + 1);
 	return request->header.len;
