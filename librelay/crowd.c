@@ -108,10 +108,11 @@ bool relay_internal_crowd_window(struct relay_thread *thread, bool paired, bool 
 	ours = !alone && (!paired || crowd->one);
 	if (ours)
 		advice = relay_internal_crowd_judge(crowd, paired, replies_of_all(session), thread->pace.replied_at);
-	atomic_store(&crowd->judged, false);
 	if (advice == RELAY_PAIRING_JOIN && relay_internal_readers_join(thread))
 		relay_internal_pairing_stay(thread);
 	else if (advice == RELAY_PAIRING_LEAVE)
 		relay_internal_readers_leave(thread);
+	/* Now that the turn is as it says: a trial whose turn is not there looks like one that was ended. */
+	atomic_store(&crowd->judged, false);
 	return ours;
 }

@@ -4,10 +4,13 @@
 # four; each once with all data going through the backend, and once with the kernel reading and
 # writing by itself (fsserver --passthrough), half the time each.
 #
-#	storm.sh [--seconds N] [--seed N] [--threads 'N…']
+#	storm.sh [--seconds N] [--seed N] [--threads 'N…'] [--memory FILE]
 #
 # The seconds are for each number of threads: 15, which is what make check runs.
 # Prints, for each, kills, operations, errors, corrupt files, and the longest pause.
+#
+# With --memory backends alone are killed, all data goes through them, and what relayd and its
+# keeper have is written to FILE: it may not grow.
 #
 # Every load goes round until the time is over, and then once to its end; each
 # counts its rounds and what went wrong into a file of its own, and says what.
@@ -22,11 +25,13 @@ seconds=15
 slow=${RELAY_TEST_SLOW:-1}
 seed=1
 threads='1 4'
+memory=
 while [ $# -gt 0 ]; do
 	case $1 in
 		--seconds) seconds=$2; shift ;;
 		--seed) seed=$2; shift ;;
 		--threads) threads=$2; shift ;;
+		--memory) memory=$2; shift ;;
 		*) fail "no such option: $1" ;;
 	esac
 	shift
@@ -154,6 +159,50 @@ names_load()
 	rm -r "$mnt/names" "$tmp/names" || wrong $load error "rm -r on the mount"
 }
 
+# Memory of its own and descriptors of a process that has not ended.
+owns()
+{
+	awk '/^Rss(Anon|Shmem):/ { kib += $2 } END { printf "%d", kib }' "/proc/$1/status" || return
+	printf ' %d' "$(find "/proc/$1/fd" -mindepth 1 | wc -l)"
+}
+
+# Two hundred times over all the seconds: second, KiB and descriptors of relayd, and of the keeper.
+memory_watch()
+{
+	local worker
+
+	worker=$(relayd_worker)
+	: >"$memory"
+	while [ ! -e "$over" ]; do
+		echo "$((SECONDS - started)) $(owns "$worker") $(owns "$relayd_pid")" >>"$memory"
+		sleep $((seconds / 200 + 1))
+	done
+}
+
+# In the last third of the time no sample is above the most that there was before, but for a page
+# here and there, and the descriptors of one backend that is just dying.
+memory_stays()
+{
+	awk -v seconds="$seconds" -v title='relayd KiB,relayd descriptors,keeper KiB,keeper descriptors' '
+		NF != 5 { bad = 1 }
+		{
+			late = $1 >= seconds * 2 / 3
+			samples[late]++
+			for (i = 2; i <= 5; i++)
+				if ($i > most[late, i])
+					most[late, i] = $i
+		}
+		END {
+			split(title, titles, ",")
+			for (i = 2; i <= 5; i++) {
+				printf "%s: at most %d, then %d\n", titles[i - 1], most[0, i], most[1, i]
+				if (most[1, i] > most[0, i] + (i % 2 ? 4 : 64))
+					bad = 1
+			}
+			exit bad || samples[0] < 8 || samples[1] < 4
+		}' "$memory"
+}
+
 make_sources()
 {
 	mkdir "$tmp/tree"
@@ -173,8 +222,10 @@ make_sources()
 # storm THREADS PASSTHROUGH: all loads for half the seconds.
 storm()
 {
-	local jobs=$1 passthrough=$2 pids=() killer clock i pid kills backend worker both keeper total errors corrupt started
+	local jobs=$1 passthrough=$2 pids=() killer watcher duration clock i pid kills backend worker both keeper total errors corrupt started
 
+	# In one piece, where it is to be seen whether anything grows.
+	[ -n "$memory" ] && duration=$seconds || duration=$((seconds / 2))
 	rm -rf "$results" "$over"
 	mkdir "$results"
 	rm -f "$tmp/clock"
@@ -183,7 +234,8 @@ storm()
 	started=$SECONDS
 
 	names_load "$jobs" & pids+=($!)
-	"$helpers/storm_kill" "$RELAYD_SOCKET" "$seed" $((20 * slow)) $((250 * slow)) <"$tmp/clock" >"$results/kills" & killer=$!
+	"$helpers/storm_kill" "$RELAYD_SOCKET" "$seed" $((20 * slow)) $((250 * slow)) ${memory:+4294967295} \
+		<"$tmp/clock" >"$results/kills" & killer=$!
 	# The clock's only writer: its end is the end of the names' and the killer's time.
 	exec {clock}>"$tmp/clock"
 	fio_load buffered "$jobs" --bs=16k --verify=md5 --ioengine=psync {clock}>&- & pids+=($!)
@@ -195,9 +247,12 @@ storm()
 		sqlite_load "$i" {clock}>&- & pids+=($!)
 	done
 
+	[ -z "$memory" ] || { memory_watch {clock}>&- & watcher=$!; }
+
 	# Not waiting for something: this is how long the storm is to be.
-	sleep $((seconds / 2))
+	sleep "$duration"
 	touch "$over"
+	[ -z "$memory" ] || wait "$watcher"
 	# The loads other than the names go on to the end of their round, under fire.
 	for pid in "${pids[@]:1}"; do
 		wait "$pid"
@@ -217,8 +272,12 @@ storm()
 	check "storm with $jobs threads, passthrough $passthrough: no error" [ "$errors" = 0 ]
 	check "storm with $jobs threads, passthrough $passthrough: no corrupt file" [ "$corrupt" = 0 ]
 	check "storm with $jobs threads, passthrough $passthrough: kills have come" [ "$kills" -gt $((seconds / 2)) ]
-	check "storm with $jobs threads, passthrough $passthrough: of relayd too" [ "$worker" -gt $((seconds / 8)) ]
-	check "storm with $jobs threads, passthrough $passthrough: and of its keeper" [ "$keeper" -gt 0 ]
+	if [ -n "$memory" ]; then
+		check "storm with $jobs threads: relayd does not grow" memory_stays
+	else
+		check "storm with $jobs threads, passthrough $passthrough: of relayd too" [ "$worker" -gt $((seconds / 8)) ]
+		check "storm with $jobs threads, passthrough $passthrough: and of its keeper" [ "$keeper" -gt 0 ]
+	fi
 	for i in buffered direct mapped tree git sqlite0 names; do
 		check "storm with $jobs threads, passthrough $passthrough: $i has done something" [ -s "$results/$i.operations" ]
 	done
@@ -232,5 +291,5 @@ storm()
 make_sources
 for count in $threads; do
 	storm "$count" off
-	storm "$count" auto
+	[ -n "$memory" ] || storm "$count" auto
 done

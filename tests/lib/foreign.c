@@ -159,6 +159,10 @@ static void take_batch(struct foreign *foreign, const struct fuse_batch_forget_i
 {
 	const struct fuse_forget_one *one = (const void *)(in + 1);
 
+	if (foreign->knows_no_batch) {
+		fake_backend_notify(&foreign->rig.backend, -ENOSYS, NULL, 0, -1);
+		return;
+	}
 	for (uint32_t i = 0; i < in->count; i++)
 		forget(foreign, one[i].nodeid, one[i].nlookup);
 }

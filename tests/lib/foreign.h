@@ -23,6 +23,7 @@ struct foreign {
 	uint64_t opened;			    /* counts, over all lives */
 	uint32_t asked[RELAY_OPCODE_MAX];	    /* requests that this life has answered */
 	uint64_t forgotten[FOREIGN_FILES];	    /* lookups that this life was told to forget */
+	bool knows_no_batch;			    /* BATCH_FORGET is answered with ENOSYS, as ntfs-3g does */
 	uint64_t last_fh;			    /* of the last request that had one */
 	uint64_t last_nodeid;
 };

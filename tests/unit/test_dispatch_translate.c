@@ -162,6 +162,47 @@ Test(dispatch_translate, what_the_kernel_forgets_the_backend_is_told)
 	cr_expect(rig_inflight(&foreign.rig, 0));
 }
 
+static bool both_forgotten(struct foreign *f)
+{
+	return f->forgotten[1] && f->forgotten[2];
+}
+
+static bool a_batch_was_refused(struct foreign *f)
+{
+	return f->asked[FUSE_BATCH_FORGET] == 1;
+}
+
+/* The kernel looks x and y up, and forgets both at once. */
+static void both_come_and_go(void)
+{
+	const struct {
+		struct fuse_batch_forget_in in;
+		struct fuse_forget_one one[2];
+	} batch = {.in = {.count = 2},
+		   .one = {{.nodeid = foreign_lookup(&foreign, "x"), .nlookup = 1},
+			   {.nodeid = foreign_lookup(&foreign, "y"), .nlookup = 1}}};
+
+	cr_assert_neq(foreign_request(&foreign, FUSE_BATCH_FORGET, 0, &batch, sizeof(batch)), 0);
+}
+
+Test(dispatch_translate, a_backend_that_knows_no_batch_is_told_one_by_one)
+{
+	foreign.knows_no_batch = true;
+	both_come_and_go();
+	cr_assert(foreign_serve_until(&foreign, a_batch_was_refused));
+	both_come_and_go();
+	cr_assert(foreign_serve_until(&foreign, both_forgotten));
+	cr_expect_eq(foreign.asked[FUSE_BATCH_FORGET], 1);
+	cr_expect_eq(foreign.asked[FUSE_FORGET], 2);
+	/* The next may be another program. */
+	die_and_restart();
+	foreign.knows_no_batch = false;
+	both_come_and_go();
+	cr_assert(foreign_serve_until(&foreign, both_forgotten));
+	cr_expect_eq(foreign.asked[FUSE_BATCH_FORGET], 1);
+	cr_expect_eq(foreign.asked[FUSE_FORGET], 0);
+}
+
 Test(dispatch_translate, a_forget_without_a_backend_is_nothing_to_the_next)
 {
 	const struct {

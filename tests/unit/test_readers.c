@@ -295,6 +295,36 @@ Test(readers, pause_while_one_thread_reads_for_two_clients)
 	expect_end();
 }
 
+/* The thread whose turn it is has a request in its handler: the journal has that one, and the others' slots nothing. */
+Test(readers, a_death_while_one_thread_reads_for_two_clients)
+{
+	uint64_t unique, channel;
+	uint32_t slot;
+
+	crowd();
+	unique = fsync_of(getpid());
+	fake_kill(&fake);
+	slot = fake_find(&fake, unique);
+	cr_assert_neq(slot, UINT32_MAX);
+	cr_expect_eq(fake_slot_state(&fake, slot), RELAY_SLOT_APPLYING);
+	for (uint32_t i = 0; i < LARGE + SMALL; i++) {
+		cr_expect(i == slot || fake_slot_header(&fake, i)->unique == 0, "slot %u", i);
+		if (i != slot)
+			fake_slot_free(&fake, i);
+	}
+	cr_expect(fake_device_quiet(&fake));
+	atomic_store(&seen->go_on, true);
+	channel = fake_import(&fake, slot);
+	cr_assert(fake_begin(&fake, backend, NULL));
+	fake_send(&fake, slot);
+	cr_expect_eq(fake_receive(&fake), channel);
+	fake_slot_free(&fake, slot);
+	fake_send_go(&fake);
+	await_all();
+	crowd();
+	expect_end();
+}
+
 /* How often the backend's threads have slept. */
 static unsigned long sleeps(void)
 {
