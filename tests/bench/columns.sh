@@ -126,6 +126,17 @@ column_define()
 # By "COLUMN@TIMEOUT": where it is to be seen, and the ids of its processes.
 declare -A mount_dir=() mount_pids=() mount_socket=() mount_top_pid=()
 
+# relayd, the backend and the keeper of the rings are below relayd's own keeper.
+descendants()
+{
+	local pid
+
+	for pid in $(cat "/proc/$1/task"/*/children); do
+		echo "$pid"
+		descendants "$pid"
+	done
+}
+
 column_mount()
 {
 	local key=$1@$2 dir=$tmp/mnt/$1@$2 socket=$tmp/$1@$2.sock
@@ -151,8 +162,7 @@ column_mount()
 		mount_socket[$key]=$socket
 		wait_for 10 eval "[ -S '$socket' ] || process_gone $!"
 		timeout 30 relayctl --socket "$socket" wait --state=SERVING || :
-		# With the keeper of its rings, if it has one.
-		mount_pids[$key]="$! $(backend_pid "$key") $(pgrep -P $! -x relayd-uring || :)"
+		mount_pids[$key]="$! $(descendants $!)"
 	fi
 	is_mounted "$dir" || fail "$1 has not mounted: $(tail -n 3 "$tmp/$key.log")"
 }
