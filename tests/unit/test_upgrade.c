@@ -3,7 +3,9 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,6 +13,8 @@
 #include "upgrade.h"
 
 #define SERVES RIG_SCRIPT(RIG_ANSWER RIG_UNTIL_END)
+/* A candidate waits here for hold_end(). */
+#define HOLD "until rm /tmp/relayd-test-upgrade.$PPID 2>/dev/null; do sleep 0.01; done; "
 
 static struct supervisor_rig rig;
 static struct supervisor *const s = &rig.supervisor;
@@ -197,14 +201,26 @@ Test(upgrade, one_that_dies_when_it_was_taken_gives_way_to_the_old_command)
 	cr_expect_not(supervisor_rig_was(&rig, SUPERVISOR_BACKOFF));
 }
 
+static void hold_end(void)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/tmp/relayd-test-upgrade.%d", (int)getpid());
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	cr_assert_geq(fd, 0, "%s", path);
+	close(fd);
+}
+
 Test(upgrade, the_old_one_may_die_while_it_starts)
 {
 	pid_t candidate;
 
-	cr_assert_eq(begin(RIG_SCRIPT("sleep 0.2; " RIG_ANSWER RIG_UNTIL_END)), 0);
+	cr_assert_eq(begin(RIG_SCRIPT(HOLD RIG_ANSWER RIG_UNTIL_END)), 0);
 	candidate = u.backend.pid;
 	kill(s->backend.pid, SIGKILL);
 	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_BACKOFF));
+	hold_end();
 	until_over();
 	cr_expect_eq(u.outcome, 0);
 	cr_expect_eq(s->backend.pid, candidate);
@@ -213,9 +229,10 @@ Test(upgrade, the_old_one_may_die_while_it_starts)
 
 Test(upgrade, the_old_one_may_die_while_one_starts_that_does_not_come_up)
 {
-	cr_assert_eq(begin(RIG_SCRIPT("sleep 0.2; exit 3")), 0);
+	cr_assert_eq(begin(RIG_SCRIPT(HOLD "exit 3")), 0);
 	kill(s->backend.pid, SIGKILL);
 	cr_assert(supervisor_rig_until(&rig, SUPERVISOR_BACKOFF));
+	hold_end();
 	until_over();
 	cr_expect_eq(u.outcome, -ECANCELED);
 	cr_assert(supervisor_rig_until_life(&rig, 2, SUPERVISOR_SERVING));
