@@ -43,8 +43,11 @@ int relay_internal_absences_begin(struct relay_session *session, uint64_t flags)
 	};
 	struct absence_trust trust;
 
-	if (!session->maps || !session->absences_kept)
+	if (!session->maps)
 		return 0;
+	/* Nobody would take back what an earlier incarnation has written down. */
+	if (!session->absences_kept)
+		return session->incarnation > 1 ? relay_absence_maps.clear(session->maps) : 0;
 	trust = relay_internal_cache_trust(&options, session->absences.same_for_all || flags & FUSE_POSIX_ACL);
 	session->absence = relay_absence_new(&relay_absence_maps, session->maps, &trust, session->incarnation > 1);
 	return session->absence ? 0 : -ENOMEM;

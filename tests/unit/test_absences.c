@@ -281,6 +281,18 @@ Test(absences, who_does_not_ask_for_it_is_not_listened_to)
 	cr_expect_eq(access_call(1), -EOPNOTSUPP);
 }
 
+Test(absences, nor_does_what_was_written_down_outlive_who_takes_it_back)
+{
+	cr_expect_eq(named(FUSE_LOOKUP, DIR, "n"), -ENOENT);
+	list();
+	cr_expect(WIFSIGNALED(fake_kill(&fake)));
+	cr_expect(is_absent(DIR, "n") && is_absent(DIR, "z"));
+	keeps = false;
+	begin();
+	cr_expect_not(is_absent(DIR, "n"));
+	cr_expect_not(is_absent(DIR, "z"));
+}
+
 Test(absences, nor_is_one_of_a_mount_that_has_none)
 {
 	cr_expect_eq(fake_end(&fake), 0);
