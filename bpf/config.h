@@ -26,6 +26,8 @@ enum known_rule {
 	KNOWN_RULE_TRUST = 1 << 16,
 	KNOWN_RULE_GONE = 1 << 17,
 	KNOWN_RULE_OWN = 1 << 18,
+	/* No rule: between its looks the directory is dropped and its names are swept, as by another processor. */
+	KNOWN_RULE_UNHURRIED = 1 << 19,
 };
 
 /* What rules_off is in the object of the build for tests, to be found and replaced there. */

@@ -23,6 +23,18 @@ static __always_inline __u64 inode_nodeid(struct inode *inode)
 	return BPF_CORE_READ(fuse, nodeid);
 }
 
+/* Only in the build for tests: what may happen at this moment. */
+static __always_inline void meanwhile_dropped(__u32 slot, const struct known_name_48 *key)
+{
+	void *map = bpf_map_lookup_elem(&dirs, &slot);
+
+	if (map)
+		bpf_map_delete_elem(map, &key->dir);
+	map = bpf_map_lookup_elem(&present_16, &slot);
+	if (map)
+		bpf_map_delete_elem(map, key);
+}
+
 static __always_inline int permission(struct inode *inode, int mask)
 {
 	struct super_block *sb = inode->i_sb;
@@ -73,6 +85,8 @@ static __always_inline int permission(struct inode *inode, int mask)
 		key.dir = place.dir;
 		key.len = len;
 		key.zero = 0;
+		if (!KEEPS(KNOWN_RULE_UNHURRIED))
+			meanwhile_dropped(place.slot, &key);
 		/* The short key is the beginning of this one. */
 		if (place.complete)
 			present = len <= KNOWN_16 ? slot_look(&present_16, place.slot, &key)

@@ -17,6 +17,9 @@
 #include <stddef.h>
 #endif
 
+/* Raised with every change of the maps' keys, values and kinds: they outlive the relayd that has made them. */
+#define KNOWN_VERSION 1u
+
 /* The maps of one mount, in the order in which their descriptors are passed. */
 enum known_map {
 	KNOWN_DIRS, /* known_dir by nodeid: a directory that is not here is not looked at further */

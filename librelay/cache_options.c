@@ -57,12 +57,14 @@ const char *relay_internal_cache_timeout_take(struct relay_cache_options *option
 	return NULL;
 }
 
-const char *relay_internal_cache_options_check(const struct relay_cache_options *options, bool shared_store)
+const char *relay_internal_cache_options_check(const struct relay_cache_options *options, bool shared_store, bool uring)
 {
 	if (options->bpf >= COUNT(bpf_words) || options->trust >= COUNT(trust_words))
 		return "what may be known is said in a way that this relayd does not know";
 	if (options->trust == RELAY_CTL_TRUST_NONE && (options->bpf == RELAY_CTL_BPF_ON || options->negative_ms))
 		return "--bpf=on and --negative-timeout need --trust";
+	if (options->trust != RELAY_CTL_TRUST_NONE && uring)
+		return "--trust does not go with --lane=uring";
 	if (shared_store && options->trust > RELAY_CTL_TRUST_NEGATIVE)
 		return "--trust=complete and gate say that nobody else writes to the store, --shared-store that "
 		       "somebody does";

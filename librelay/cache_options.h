@@ -23,7 +23,8 @@ const char *relay_internal_cache_trust_take(struct relay_cache_options *options,
 const char *relay_internal_cache_timeout_take(struct relay_cache_options *options, const char *word);
 
 /* What does not go together, or is none of the values there are; or NULL. */
-const char *relay_internal_cache_options_check(const struct relay_cache_options *options, bool shared_store);
+const char *relay_internal_cache_options_check(const struct relay_cache_options *options, bool shared_store,
+					       bool uring);
 
 /* "none", "negative", "complete", "gate". */
 const char *relay_internal_cache_trust_name(uint32_t trust);

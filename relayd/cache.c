@@ -22,16 +22,18 @@ void cache_init(struct cache *cache, const char *name, struct cache_bpf *bpf, co
 	text_set(cache, "off", "");
 }
 
-int cache_open(struct cache *cache, dev_t dev, const char *mounted, char *why, size_t why_size)
+int cache_open(struct cache *cache, dev_t dev, const char *mounted, struct cache_maps *left, char *why, size_t why_size)
 {
 	const struct relay_cache_options *options = &cache->options;
-	int err;
+	const bool asked = options->trust != RELAY_CTL_TRUST_NONE && options->bpf != RELAY_CTL_BPF_OFF && cache->bpf;
+	int err = -ENOENT;
 
 	cache->same_for_all = strstr(mounted, ",default_permissions") || !strstr(mounted, ",allow_other");
-	if (options->trust == RELAY_CTL_TRUST_NONE || options->bpf == RELAY_CTL_BPF_OFF || !cache->bpf)
-		return 0;
-	err = dev ? cache_bpf_join(cache->bpf, dev, 0, &cache->mount) : -ENOENT;
-	if (!err)
+	if (asked && dev)
+		err = cache_bpf_join(cache->bpf, dev, 0, left, &cache->mount);
+	else if (left)
+		relay_internal_cache_maps_close(left);
+	if (!asked || !err)
 		return 0;
 	cache->mount = NULL;
 	text_set(cache, "off", dev ? cache_bpf_why(cache->bpf) : "the mount is not in /proc/self/mountinfo");
@@ -97,13 +99,20 @@ void cache_agree(struct cache *cache, uint64_t flags, bool translated)
 
 void cache_distrust(struct cache *cache)
 {
+	static const char why[] = "something that was known could not be taken back";
+	int err;
+
 	if (!cache->mount || !cache->bits)
 		return;
 	cache->bits = 0;
-	cache_bpf_set_trust(cache->mount, 0);
-	text_set(cache, "off", "something that was known could not be taken back");
-	log_error("%s: the kernel answers nothing by itself any more: something that was known could not be taken back",
-		  cache->name);
+	err = cache_bpf_set_trust(cache->mount, 0);
+	text_set(cache, "off", why);
+	log_error("%s: the kernel answers nothing by itself any more: %s", cache->name, why);
+	/* -ENOENT: its filesystem is gone. */
+	if (err && err != -ENOENT) {
+		cache_bpf_stop(cache->bpf);
+		log_error("%s: nor for any other mount: %s", cache->name, strerror(-err));
+	}
 }
 
 struct relay_absences cache_absences(const struct cache *cache)

@@ -8,7 +8,8 @@
  * believed where the answer might depend on who asks (cache_agree()).
  *
  * It belongs to the mount, and to the main thread but for cache_request_*().
- * Nothing of it survives relayd: programs, links and maps end with its descriptors.
+ * Programs and links end with relayd's descriptors, and with them all answers.  Of the maps
+ * the keeper has copies: what is in them outlives relayd with whoever writes it.
  */
 #ifndef RELAYD_CACHE_H
 #define RELAYD_CACHE_H
@@ -51,10 +52,12 @@ void cache_init(struct cache *cache, const char *name, struct cache_bpf *bpf,
 
 /*
  * The mount is there, with this s_dev (0: it cannot be told) and these options in the kernel's form,
- * and no request was read yet: has the programs serve it, if that is asked for.
+ * and no request was read yet: has the programs serve it, if that is asked for.  What an earlier
+ * relayd's maps say is left to be answered, and they are taken over; NULL: new ones.
  * Returns 0, or -EOPNOTSUPP with a sentence in why if it is insisted on and cannot be.
  */
-int cache_open(struct cache *cache, dev_t dev, const char *options, char *why, size_t why_size);
+int cache_open(struct cache *cache, dev_t dev, const char *options, struct cache_maps *left, char *why,
+	       size_t why_size);
 void cache_close(struct cache *cache);
 
 /*
@@ -63,7 +66,10 @@ void cache_close(struct cache *cache);
  */
 void cache_agree(struct cache *cache, uint64_t flags, bool translated);
 
-/* What could not be taken back may be answered wrongly: nothing is answered any more. */
+/*
+ * What could not be taken back may be answered wrongly: nothing is answered any more, and if
+ * that cannot be brought about for this mount, for none.
+ */
 void cache_distrust(struct cache *cache);
 
 void cache_counts(const struct cache *cache, struct cache_counts *counts);

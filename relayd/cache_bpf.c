@@ -32,6 +32,7 @@ struct cache_bpf {
 	struct cache_bpf_programs programs;
 	struct cache_bpf_mount *mounts[KNOWN_MOUNTS]; /* owned, by slot */
 	unsigned count;
+	bool stopped; /* the programs of those that have joined are detached */
 	char why[CACHE_BPF_WHY];
 };
 
@@ -100,16 +101,19 @@ static int counters_read(const struct cache_bpf_mount *mount, uint64_t counters[
 /* The last one out turns them off: they cost all path walks of the machine. */
 static void programs_release(struct cache_bpf *bpf)
 {
-	if (!bpf->count)
-		cache_bpf_unload(&bpf->programs);
+	if (bpf->count)
+		return;
+	cache_bpf_unload(&bpf->programs);
+	bpf->stopped = false;
 }
 
 static int mount_enter(struct cache_bpf_mount *mount)
 {
 	struct cache_bpf *bpf = mount->bpf;
-	int err;
+	int err = 0;
 
-	err = relay_internal_cache_maps_new(&mount->maps, &relay_internal_cache_sizes);
+	if (mount->maps.fd[0] < 0)
+		err = relay_internal_cache_maps_new(&mount->maps, &relay_internal_cache_sizes);
 	if (!err)
 		err = slot_fill(mount);
 	if (!err)
@@ -124,33 +128,37 @@ static int mount_enter(struct cache_bpf_mount *mount)
 	return err;
 }
 
-int cache_bpf_join(struct cache_bpf *bpf, dev_t dev, unsigned trust, struct cache_bpf_mount **mount)
+/* maps is all -1 when they are the mount's. */
+static int join(struct cache_bpf *bpf, dev_t dev, unsigned trust, struct cache_maps *maps,
+		struct cache_bpf_mount **mount)
 {
 	struct cache_bpf_mount *new;
 	__u32 slot = 0;
 	int err = 0;
 
-	*mount = NULL;
-	bpf->why[0] = 0;
 	while (slot < KNOWN_MOUNTS && bpf->mounts[slot])
 		slot++;
 	if (slot == KNOWN_MOUNTS) {
 		snprintf(bpf->why, sizeof(bpf->why), "%u mounts are served already", KNOWN_MOUNTS);
 		return -ENOSPC;
 	}
+	if (bpf->stopped) {
+		snprintf(bpf->why, sizeof(bpf->why), "the programs had to be detached");
+		return -ESHUTDOWN;
+	}
+	if (!bpf->count)
+		err = cache_bpf_load(&bpf->programs, bpf->why);
+	if (err)
+		return err;
 	new = calloc(1, sizeof(*new));
 	if (!new) {
+		programs_release(bpf);
 		snprintf(bpf->why, sizeof(bpf->why), "there is no memory");
 		return -ENOMEM;
 	}
-	*new = (struct cache_bpf_mount){.bpf = bpf, .slot = slot, .dev = kernel_dev(dev), .trust = trust};
-	memset(new->maps.fd, -1, sizeof(new->maps.fd));
-	if (!bpf->count)
-		err = cache_bpf_load(&bpf->programs, bpf->why);
-	if (err) {
-		free(new);
-		return err;
-	}
+	*new = (struct cache_bpf_mount){
+		.bpf = bpf, .slot = slot, .dev = kernel_dev(dev), .trust = trust, .maps = *maps};
+	memset(maps->fd, -1, sizeof(maps->fd));
 	bpf->mounts[slot] = new;
 	bpf->count++;
 	err = mount_enter(new);
@@ -164,6 +172,23 @@ int cache_bpf_join(struct cache_bpf *bpf, dev_t dev, unsigned trust, struct cach
 	}
 	*mount = new;
 	return 0;
+}
+
+int cache_bpf_join(struct cache_bpf *bpf, dev_t dev, unsigned trust, struct cache_maps *left,
+		   struct cache_bpf_mount **mount)
+{
+	struct cache_maps maps;
+	int err;
+
+	if (left)
+		maps = *left;
+	else
+		memset(maps.fd, -1, sizeof(maps.fd));
+	*mount = NULL;
+	bpf->why[0] = 0;
+	err = join(bpf, dev, trust, &maps, mount);
+	relay_internal_cache_maps_close(&maps);
+	return err;
 }
 
 void cache_bpf_leave(struct cache_bpf_mount *mount)
@@ -205,6 +230,12 @@ int cache_bpf_set_trust(struct cache_bpf_mount *mount, unsigned trust)
 	if (bpf_map_lookup_elem(mount->bpf->programs.devs, &mount->dev, &slot) || slot != mount->slot)
 		return -ENOENT;
 	return 0;
+}
+
+void cache_bpf_stop(struct cache_bpf *bpf)
+{
+	cache_bpf_detach(&bpf->programs);
+	bpf->stopped = bpf->count > 0;
 }
 
 int cache_bpf_renew(struct cache_bpf_mount *mount)

@@ -24,12 +24,14 @@ void cache_bpf_free(struct cache_bpf *bpf);
 
 /*
  * Serves the FUSE mount whose root has this st_dev, to the extent of trust (KNOWN_TRUST_*;
- * 0 for none yet).  The caller holds the mount, so that st_dev is not another's by now.
+ * 0 for none yet).  The caller sees to it that st_dev is not another's by now.
  * Loads and attaches the programs if this is the first, which takes some 100 ms.
  *
+ * left: maps that an earlier process had for it, taken over whatever is returned; NULL: new ones.
  * Returns 0 and *mount, or a negative errno, and then cache_bpf_why() says why.
  */
-int cache_bpf_join(struct cache_bpf *bpf, dev_t dev, unsigned trust, struct cache_bpf_mount **mount);
+int cache_bpf_join(struct cache_bpf *bpf, dev_t dev, unsigned trust, struct cache_maps *left,
+		   struct cache_bpf_mount **mount);
 
 /*
  * Nothing is answered for it any more, once this returns.  Closes its maps here.  The last
@@ -38,7 +40,7 @@ int cache_bpf_join(struct cache_bpf *bpf, dev_t dev, unsigned trust, struct cach
 void cache_bpf_leave(struct cache_bpf_mount *mount);
 
 /*
- * Its maps, all empty at first; they stay the mount's.  A backend that is given duplicates of
+ * Its maps; new ones are empty.  They stay the mount's.  A backend that is given duplicates of
  * these descriptors can have names of this mount answered as absent, and of no other, and may
  * make them read-only (BPF_MAP_FREEZE): when writing fails take the mount's trust away.
  */
@@ -51,6 +53,12 @@ const struct cache_maps *cache_bpf_maps(const struct cache_bpf_mount *mount);
  * another's, so it is not served again).
  */
 int cache_bpf_set_trust(struct cache_bpf_mount *mount, unsigned trust);
+
+/*
+ * Detaches the programs: nothing is answered for any mount any more once this returns, and none
+ * can join until all have left.
+ */
+void cache_bpf_stop(struct cache_bpf *bpf);
 
 /*
  * New, empty maps in place of the mount's: for a backend that may not write into what was known

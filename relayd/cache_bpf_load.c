@@ -330,10 +330,17 @@ out:
 	return err;
 }
 
+void cache_bpf_detach(struct cache_bpf_programs *programs)
+{
+	for (unsigned i = 0; i < CACHE_BPF_LINKS; i++) {
+		bpf_link__destroy(programs->links[i]);
+		programs->links[i] = NULL;
+	}
+}
+
 void cache_bpf_unload(struct cache_bpf_programs *programs)
 {
-	for (unsigned i = 0; i < CACHE_BPF_LINKS; i++)
-		bpf_link__destroy(programs->links[i]);
+	cache_bpf_detach(programs);
 	bpf_object__close(programs->object);
 	memset(programs, 0, sizeof(*programs));
 }

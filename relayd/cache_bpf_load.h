@@ -27,7 +27,8 @@ struct cache_bpf_programs {
  */
 int cache_bpf_load(struct cache_bpf_programs *programs, char why[CACHE_BPF_WHY]);
 
-/* Detaches and unloads; of programs that are not loaded too. */
+/* Detaches, and the maps stay.  Unloads, too.  Of programs that are not loaded as well. */
+void cache_bpf_detach(struct cache_bpf_programs *programs);
 void cache_bpf_unload(struct cache_bpf_programs *programs);
 
 #endif

@@ -20,11 +20,14 @@ void cache_bpf_free(struct cache_bpf *bpf)
 	(void)bpf;
 }
 
-int cache_bpf_join(struct cache_bpf *bpf, dev_t dev, unsigned trust, struct cache_bpf_mount **mount)
+int cache_bpf_join(struct cache_bpf *bpf, dev_t dev, unsigned trust, struct cache_maps *left,
+		   struct cache_bpf_mount **mount)
 {
 	(void)bpf;
 	(void)dev;
 	(void)trust;
+	if (left)
+		relay_internal_cache_maps_close(left);
 	*mount = NULL;
 	return -EOPNOTSUPP;
 }
@@ -45,6 +48,11 @@ int cache_bpf_set_trust(struct cache_bpf_mount *mount, unsigned trust)
 	(void)mount;
 	(void)trust;
 	return -EOPNOTSUPP;
+}
+
+void cache_bpf_stop(struct cache_bpf *bpf)
+{
+	(void)bpf;
 }
 
 int cache_bpf_renew(struct cache_bpf_mount *mount)

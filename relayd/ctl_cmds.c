@@ -104,7 +104,7 @@ static int do_hello(struct ctl_request *request)
 
 bool ctl_cache_check(struct ctl_request *request, const struct mount_config *config)
 {
-	const char *why = relay_internal_cache_options_check(&config->known, config->shared_store);
+	const char *why = relay_internal_cache_options_check(&config->known, config->shared_store, config->uring_lane);
 
 	if (!why)
 		return true;

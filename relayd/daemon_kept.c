@@ -164,7 +164,8 @@ static void mount_left(struct daemon *daemon, unsigned id)
 {
 	struct entry *entry = calloc(1, sizeof(*entry));
 
-	if (!entry || mount_resume(&entry->mount, daemon->loop, id, daemon->config->socket, daemon_on_mount_gone, daemon) < 0)
+	if (!entry || mount_resume(&entry->mount, daemon->loop, id, daemon->config->socket, daemon->bpf,
+				   daemon_on_mount_gone, daemon) < 0)
 		free(entry);
 	else
 		daemon_entry_add(daemon, entry);

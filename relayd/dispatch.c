@@ -357,9 +357,7 @@ void dispatch_device_gone(struct dispatch *dispatch)
  */
 void dispatch_device_look(struct dispatch *dispatch)
 {
-	struct pollfd poller = {.fd = dispatch->session->fd};
-
-	if (poll(&poller, 1, 0) > 0 && poller.revents & (POLLERR | POLLHUP))
+	if (!session_connected(dispatch->session))
 		dispatch_device_gone(dispatch);
 }
 

@@ -159,6 +159,8 @@ void mount_free(struct mount *mount)
 		dispatch_deinit(&mount->dispatch);
 	/* The keeper of its rings has /dev/fuse open too. */
 	rings_end(&mount->rings);
+	if (mount->cache.options.trust != RELAY_CTL_TRUST_NONE)
+		mount_drop_maps(mount->id);
 	cache_close(&mount->cache);
 	/* An unmount that waits for the backend's answers ends with this, when relayd's keeper has let go too. */
 	mount_drop(mount->id);

@@ -106,7 +106,7 @@ void mount_free(struct mount *mount);
  * id, as mount_new() would have begun it.  Returns 0; -ENOENT if it had not come so far that anybody
  * was told of it, or another negative errno, which is logged: nothing is left of it then.
  */
-int mount_resume(struct mount **out, struct loop *loop, unsigned id, const char *socket,
+int mount_resume(struct mount **out, struct loop *loop, unsigned id, const char *socket, struct cache_bpf *bpf,
 		 void (*on_gone)(struct mount *mount, void *arg), void *arg);
 /*
  * Whether that can be tried, which changes nothing.  Returns 0, -EPROTONOSUPPORT for another

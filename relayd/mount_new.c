@@ -90,7 +90,7 @@ static int directory_leave(struct mount *mount)
 }
 
 /* What the program asks for, and then what was given: of two that contradict each other the last counts. */
-static char *options_merge(const struct mount *mount, const char *asked)
+char *mount_options_merge(const struct mount *mount, const char *asked)
 {
 	char *merged;
 
@@ -125,21 +125,27 @@ static void rings_open(struct mount *mount)
 }
 
 /* What it was mounted with was good, so it is so again. */
-static int cache_begin(struct mount *mount, const char *options, char *why, size_t why_size)
+int mount_cache_open(struct mount *mount, const char *options, struct cache_maps *left, char *why, size_t why_size)
 {
 	struct mountopts opts;
 	int err = mountopts_parse(&opts, options, mount->uid == 0, why, why_size);
 
-	if (err)
+	if (err) {
+		if (left)
+			relay_internal_cache_maps_close(left);
 		return err;
-	err = cache_open(&mount->cache, mount->session.device, opts.kernel, why, why_size);
+	}
+	err = cache_open(&mount->cache, mount->session.device, opts.kernel, left, why, why_size);
 	mountopts_deinit(&opts);
+	/* If it ends from here on, the programs see that. */
+	if (!session_connected(&mount->session))
+		cache_close(&mount->cache);
 	return err;
 }
 
 int mount_open(struct mount *mount, const char *asked, gid_t gid, char *why, size_t why_size)
 {
-	char *options = options_merge(mount, asked);
+	char *options = mount_options_merge(mount, asked);
 	const struct session_config session = {
 		.mountpoint = mount->mountpoint,
 		.place = mount->place,
@@ -162,10 +168,11 @@ int mount_open(struct mount *mount, const char *asked, gid_t gid, char *why, siz
 	mount_record(mount);
 	err = session_open(&mount->session, &session, why, why_size);
 	if (!err)
-		err = cache_begin(mount, options, why, why_size);
+		err = mount_cache_open(mount, options, NULL, why, why_size);
 	free(options);
 	if (err)
 		return err;
+	mount_put_maps(mount);
 	/* As /proc/mounts shows it. */
 	mountpoint = strdup(mount->session.mountpoint);
 	if (mountpoint) {

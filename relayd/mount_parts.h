@@ -98,6 +98,10 @@ void mount_begin(struct mount *mount, struct loop *loop, const struct mount_conf
 int mount_strings_copy(struct mount *mount, const struct mount_config *config);
 int mount_dispatch_build(struct mount *mount, const struct mount_config *config);
 void mount_supervisor_build(struct mount *mount, const struct mount_config *config);
+/* What it is mounted with, to be freed; NULL: no memory. */
+char *mount_options_merge(const struct mount *mount, const char *asked);
+/* As cache_open(), with the options that it is mounted with. */
+int mount_cache_open(struct mount *mount, const char *options, struct cache_maps *left, char *why, size_t why_size);
 
 /* ---- what outlives relayd: mount_record.c ---------------------------------- */
 
@@ -110,6 +114,10 @@ size_t mount_record_room(const struct mount *mount);
 /* Puts what a mount has from the beginning; drops all but the supervisor's and the kept. */
 void mount_put(struct mount *mount);
 void mount_drop(unsigned id);
+/* The maps of what does not exist, if there are any; and how many of them an earlier relayd has left. */
+void mount_put_maps(const struct mount *mount);
+void mount_drop_maps(unsigned id);
+unsigned mount_take_maps(unsigned id, struct cache_maps *maps);
 void mount_on_device(int fd, void *arg);
 void mount_on_agreed(struct session *session);
 void mount_on_record(struct supervisor *supervisor);

@@ -9,10 +9,12 @@
  *                     descriptor is gone with the process: what is there is unmounted)
  *   mounted           until the kernel's INIT is in the record the mount is one that
  *                     nobody was told of: it is unmounted
+ *   maps of what does not exist
  *   INIT              from here on the mount is resumed
  *
  * At the end the record goes first: what it leaves behind is nobody's.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "dispatch_table.h"
@@ -27,6 +29,7 @@ const uint32_t mount_part_versions[RECORD_PARTS] = {
 	STATE_VERSION,
 	DISPATCH_TABLE_VERSION,
 	sizeof(struct inflight),
+	KNOWN_VERSION,
 };
 
 static uint32_t flag(bool is, enum record_flags flag)
@@ -63,6 +66,10 @@ static void facts_fill(const struct mount *mount, struct record_facts *facts)
 		.fail_after_ms = s->fail_after_ms,
 		.request_timeout_ms = (uint32_t)(mount->dispatch.watch.limit_ns / 1000000u),
 		.ns = mount->ns,
+		.trust = mount->cache.options.trust,
+		.negative_ms = mount->cache.options.negative_ms,
+		.bpf = mount->cache.options.bpf,
+		.device = session->device,
 		.mount_id = session->mount_id,
 		.init_size = session->init_size,
 		.answer = session->answer,
@@ -125,6 +132,7 @@ void mount_put_all(struct mount *mount)
 	mount_put(mount);
 	if (mount->session.fd >= 0)
 		fdstore_put(mount->id, "fuse", mount->session.fd);
+	mount_put_maps(mount);
 	supervisor_put_all(&mount->supervisor);
 	keep_put_all(&mount->dispatch.keep);
 }
@@ -136,6 +144,48 @@ void mount_drop(unsigned id)
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		fdstore_drop(id, names[i]);
 }
+
+/* ---- maps ------------------------------------------------------------------ */
+
+/* What the map is called with the keeper. */
+struct map_name {
+	char text[16];
+};
+
+static struct map_name map_name(unsigned map)
+{
+	struct map_name name;
+
+	snprintf(name.text, sizeof(name.text), "map.%u", map);
+	return name;
+}
+
+void mount_put_maps(const struct mount *mount)
+{
+	const struct cache_maps *maps = cache_maps(&mount->cache);
+
+	for (unsigned map = 0; maps && map < KNOWN_MAPS; map++)
+		fdstore_put(mount->id, map_name(map).text, maps->fd[map]);
+}
+
+void mount_drop_maps(unsigned id)
+{
+	for (unsigned map = 0; map < KNOWN_MAPS; map++)
+		fdstore_drop(id, map_name(map).text);
+}
+
+unsigned mount_take_maps(unsigned id, struct cache_maps *maps)
+{
+	unsigned count = 0;
+
+	for (unsigned map = 0; map < KNOWN_MAPS; map++) {
+		maps->fd[map] = fdstore_take(id, map_name(map).text);
+		count += maps->fd[map] >= 0;
+	}
+	return count;
+}
+
+/* ---- told by others --------------------------------------------------------- */
 
 void mount_on_device(int fd, void *arg)
 {

@@ -51,6 +51,11 @@ static struct mount_config config_of(const struct left *left, const char *socket
 		.fail_after_ms = left->facts.fail_after_ms,
 		.request_timeout_ms = left->facts.request_timeout_ms,
 		.lives = left->facts.lives,
+		.known = {
+			.trust = left->facts.trust,
+			.negative_ms = left->facts.negative_ms,
+			.bpf = left->facts.bpf,
+		},
 	};
 }
 
@@ -66,6 +71,7 @@ static int session_left(struct mount *mount, const struct left *left)
 	session->mount_id = facts->mount_id;
 	session->uid = facts->uid;
 	session->ns = facts->ns;
+	session->device = (dev_t)facts->device;
 	memcpy(session->init, facts->init, sizeof(session->init));
 	session->init_size = facts->init_size;
 	session->answer = facts->answer;
@@ -149,6 +155,43 @@ static int dispatch_left(struct mount *mount, const struct left *left, const str
 	return err;
 }
 
+/*
+ * What maps say that a backend linked with librelay has written is true: it goes on writing while no
+ * relayd is there, and so does the next one of it.  What relayd has written itself lacks what
+ * it had not come to, as a notification that it was about to take in: there it begins anew.
+ *
+ * A process dying in between leaves fewer maps than there are, or new ones: the next one begins
+ * anew too.  A backend that goes on with others writes where nobody reads.
+ */
+static int cache_left(struct mount *mount)
+{
+	const struct session *session = &mount->session;
+	char *options = mount_options_merge(mount, mount->asked);
+	struct cache_maps maps;
+	unsigned count = mount_take_maps(mount->id, &maps);
+	bool native = session->agreed && session->native, go_on = native && count == KNOWN_MAPS;
+	char why[512];
+
+	if (!options || !go_on)
+		relay_internal_cache_maps_close(&maps);
+	if (!options)
+		return -ENOMEM;
+	if (count && !go_on)
+		mount_drop_maps(mount->id);
+	/* What was insisted on was there once; that it is not any more ends nothing. */
+	if (mount_cache_open(mount, options, go_on ? &maps : NULL, why, sizeof(why)) < 0)
+		log_error("%s: %s", mount->name, why);
+	free(options);
+	/* The next backend is not told of maps that nobody answers from, nor may another relayd find them. */
+	if (count && !mount->cache.mount)
+		mount_drop_maps(mount->id);
+	if (!go_on)
+		mount_put_maps(mount);
+	if (native)
+		cache_agree(&mount->cache, session->answer.flags, false);
+	return 0;
+}
+
 static int mount_fill(struct mount *mount, const struct left *left, const struct mount_config *config)
 {
 	int err;
@@ -169,6 +212,8 @@ static int mount_fill(struct mount *mount, const struct left *left, const struct
 		err = output_left(mount);
 	if (!err)
 		err = dispatch_left(mount, left, config);
+	if (!err)
+		err = cache_left(mount);
 	if (err)
 		return err;
 	mount_supervisor_build(mount, config);
@@ -256,7 +301,7 @@ int mount_resume_check(unsigned id)
 	return err == -ENOENT ? 0 : err;
 }
 
-int mount_resume(struct mount **out, struct loop *loop, unsigned id, const char *socket,
+int mount_resume(struct mount **out, struct loop *loop, unsigned id, const char *socket, struct cache_bpf *bpf,
 		 void (*on_gone)(struct mount *mount, void *arg), void *arg)
 {
 	struct mount_config config;
@@ -280,6 +325,7 @@ int mount_resume(struct mount **out, struct loop *loop, unsigned id, const char 
 		return err ? err : -ENOMEM;
 	}
 	config = config_of(&left, socket);
+	config.bpf = bpf;
 	mount_begin(mount, loop, &config, id, on_gone, arg);
 	mount->record = left.record;
 	mount->stats = record_stats(&mount->record);

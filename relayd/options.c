@@ -230,7 +230,8 @@ void options_parse(struct options *options, int argc, char **argv)
 		usage_error("--backend, --backend-via, --name, --shared-store, --write-behind, --request-timeout, "
 			    "--down-policy, --lane, --resend, --trust, --negative-timeout, --bpf and -o go with "
 			    "--mount");
-	usage_check(relay_internal_cache_options_check(&options->mount.known, options->mount.shared_store));
+	usage_check(relay_internal_cache_options_check(&options->mount.known, options->mount.shared_store,
+						       options->mount.uring_lane));
 	if (options->mount.backend && way_check(options->mount.backend, options->mount.via, why, sizeof(why)) < 0)
 		usage_error(why);
 }

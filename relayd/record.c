@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cache_options.h"
 #include "crash.h"
 #include "stats.h"
 
@@ -216,6 +217,14 @@ static bool words_next(char **array, uint32_t count, const char **at, const char
 
 static bool facts_right(const struct record_facts *facts)
 {
+	const struct relay_cache_options known = {
+		.trust = facts->trust,
+		.negative_ms = facts->negative_ms,
+		.bpf = facts->bpf,
+	};
+
+	if (relay_internal_cache_options_check(&known, facts->flags & RECORD_SHARED_STORE, facts->flags & RECORD_RINGS))
+		return false;
 	return facts->init_size <= SESSION_INIT_MAX && (facts->init_size == 0 || facts->init_size >= 56) &&
 	       (!(facts->flags & RECORD_AGREED) || facts->init_size) && facts->texts < 1u << RECORD_TEXTS &&
 	       facts->texts & 1u << RECORD_NAME && facts->texts & 1u << RECORD_DIRECTORY &&

@@ -20,9 +20,9 @@
 struct stats;
 
 /* Raised with every change of what is in it. */
-#define RECORD_VERSION 2u
+#define RECORD_VERSION 3u
 /* Versions of what else the mount has in memory: numbers that mean nothing to the record. */
-#define RECORD_PARTS 4u
+#define RECORD_PARTS 5u
 
 enum record_flags {
 	RECORD_UNNAMED = 1 << 0,
@@ -69,6 +69,10 @@ struct record_facts {
 	uint32_t fail_after_ms;
 	uint32_t request_timeout_ms;
 	uint64_t ns; /* the mount namespace of the mountpoint (place.h); 0: relayd's */
+	uint32_t trust; /* enum relay_ctl_trust */
+	uint32_t negative_ms;
+	uint32_t bpf;	 /* enum relay_ctl_bpf */
+	uint64_t device; /* s_dev; 0: not known */
 	int32_t mount_id;
 	uint32_t init_size;
 	_Alignas(8) uint8_t init[SESSION_INIT_MAX];

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -340,6 +341,13 @@ int session_open(struct session *session, const struct session_config *config, c
 	session->mount_id = made.id;
 	session->device = made.device;
 	return 0;
+}
+
+bool session_connected(const struct session *session)
+{
+	struct pollfd poller = {.fd = session->fd};
+
+	return poll(&poller, 1, 0) <= 0 || !(poller.revents & (POLLERR | POLLHUP));
 }
 
 bool session_mounted(const struct session *session)

@@ -94,6 +94,9 @@ int session_unmount(struct session *session, enum session_unmount how);
 /* Whether it is this mount that its mountpoint leads to.  Asks nothing of it. */
 bool session_mounted(const struct session *session);
 
+/* Whether the kernel's side is there.  As long as it is, so is its superblock, and s_dev is no other's. */
+bool session_connected(const struct session *session);
+
 /* Whether read() of /dev/fuse waits, by whomever: the flag is the open file's, which others may share. */
 void session_nonblocking(const struct session *session, bool on);
 

@@ -308,6 +308,7 @@ tests_bpf_fsserver_late_LDADD = fs/libfsserver.a librelay/librelay_core.a
 tests_bpf_fsserver_late_LDFLAGS = -Wl,--wrap=relay_absence_begin -Wl,--wrap=relay_internal_direct_reply
 helper_programs += tests/bpf/loaded
 helper_programs += tests/bpf/lookers
+helper_programs += tests/bpf/renames
 check_DATA = bpf/known-rules.elf
 endif
 helper_programs += tests/integration/badinput_backend
@@ -582,7 +583,8 @@ bpf_guest = $(AM_TESTS_ENVIRONMENT) bash $(top_srcdir)/tests/backends/build pass
 RACE_SECONDS = 600
 RACE_KERNEL = 6.12
 race-bpf: all $(check_LTLIBRARIES) $(check_PROGRAMS)
-	@RELAY_RACE_SECONDS=$(RACE_SECONDS); export RELAY_RACE_SECONDS; $(bpf_guest) --kernel $(RACE_KERNEL) --cpus 4 \
+	@RELAY_RACE_SECONDS=$(RACE_SECONDS); export RELAY_RACE_SECONDS; \
+	RELAY_RACE_PARTS='$(RACE_PARTS)'; export RELAY_RACE_PARTS; $(bpf_guest) --kernel $(RACE_KERNEL) --cpus 4 \
 		--append 'lsm=capability,bpf preempt=full' tests/bpf/race.sh
 .PHONY: race-bpf
 EXTRA_DIST += tests/bpf/mounts.sh tests/bpf/race.sh

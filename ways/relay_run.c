@@ -218,7 +218,8 @@ static void options_parse(struct options *options, int argc, char **argv)
 			exit(EXIT_USAGE);
 		}
 	}
-	usage_check(relay_internal_cache_options_check(&options->cache, options->shared_store));
+	usage_check(relay_internal_cache_options_check(&options->cache, options->shared_store,
+							       options->uring_lane));
 	options->argv = argv + optind;
 	if (!*options->argv)
 		die(EXIT_USAGE, "which command?\nTry 'relay-run --help'.");

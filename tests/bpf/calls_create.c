@@ -76,6 +76,7 @@ CREATE_FROM(linkat, syscall(SYS_linkat, AT_FDCWD, other, AT_FDCWD, path, 0))
 CREATE_FROM(rename, syscall(SYS_rename, other, path))
 CREATE_FROM(renameat, syscall(SYS_renameat, AT_FDCWD, other, AT_FDCWD, path))
 CREATE_FROM(renameat2, syscall(SYS_renameat2, AT_FDCWD, other, AT_FDCWD, path, 0))
+CREATE_FROM(rename_whiteout, syscall(SYS_renameat2, AT_FDCWD, other, AT_FDCWD, path, RENAME_WHITEOUT))
 CREATE_FROM(rename_noreplace, syscall(SYS_renameat2, AT_FDCWD, other, AT_FDCWD, path, RENAME_NOREPLACE))
 
 static int create_mkdir_slash(const char *path)
@@ -335,7 +336,7 @@ int bpf_core_dump(const char *path)
 const struct bpf_call bpf_creates[] = {
 	ROW(open), ROW(open_excl), ROW(creat), ROW(openat), ROW(openat2), ROW(mkdir), ROW(mkdirat), ROW(mkdir_slash),
 	ROW(mknod), ROW(mknodat), ROW(symlink), ROW(symlinkat), ROW(link), ROW(linkat), ROW(rename), ROW(renameat),
-	ROW(renameat2), ROW(rename_noreplace), ROW(bind), ROW(tmpfile), ROW(uring_mkdirat), ROW(uring_mkdirat_sqpoll),
+	ROW(renameat2), ROW(rename_noreplace), ROW(rename_whiteout), ROW(bind), ROW(tmpfile), ROW(uring_mkdirat), ROW(uring_mkdirat_sqpoll),
 	ROW(uring_openat), ROW(uring_openat_sqpoll), ROW(uring_openat_async), ROW(uring_symlinkat), ROW(uring_renameat),
 	ROW(uring_linkat), ROW(compat_mkdir), ROW(compat_open), ROW(compat_creat), {"compat_linkat", bpf_compat_link},
 	{"core dump", bpf_core_dump},

@@ -6,7 +6,9 @@
  */
 #include "known.h"
 
+#include <bpf/bpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cache.h"
 #include "calls.h"
 #include "lib/check.h"
 
@@ -95,6 +98,59 @@ static void check_creates(struct rig *rig, const char *dir, uint64_t node, bool 
 	}
 }
 
+/* Of names that exist and are known absent: both have to be there for this, and only the filesystem can tell. */
+static void check_exchange(struct rig *rig, uint64_t node)
+{
+	static const char *const ends[] = {"source", "target"};
+	char paths[2][128];
+
+	for (unsigned absent = 0; absent < 2; absent++) {
+		int err;
+
+		for (unsigned i = 0; i < 2; i++) {
+			snprintf(paths[i], sizeof(paths[i]), "%s/names/%s-%u", rig->place, ends[i], absent);
+			rig_make(rig, node, strrchr(paths[i], '/') + 1, S_IFREG | 0666, NULL);
+		}
+		relay_internal_cache_absent_put(rig->maps, node, strrchr(paths[absent], '/') + 1, 8, KNOWN_FOREVER);
+		if (known_stat("%s", paths[absent]) != -ENOENT)
+			check_abort("%s is not known absent", paths[absent]);
+		rig_reset(rig);
+		err = renameat2(AT_FDCWD, paths[0], AT_FDCWD, paths[1], RENAME_EXCHANGE) < 0 ? -errno : 0;
+		check_why(!err && rig_asked(rig, strrchr(paths[absent], '/') + 1),
+			  absent ? "exchange: its target is looked for" : "exchange: its source is looked for", "%s",
+			  strerror(-err));
+	}
+}
+
+/*
+ * What cannot be taken back is answered no more, for no mount: if the kernel does not let the
+ * mount's switch be turned.
+ */
+static void check_distrust(struct rig *rig)
+{
+	struct cache cache = {.name = "rig", .bpf = rig->bpf, .mount = rig->mount, .bits = RIG_TRUST};
+	struct cache_bpf_mount *another;
+	struct bpf_map_info info;
+	__u32 id = 0, size;
+	int fd;
+
+	if (known_stat("%s/names/absent", rig->place) != -ENOENT)
+		check_abort("names/absent is not known absent");
+	while (bpf_map_get_next_id(id, &id) == 0) {
+		fd = bpf_map_get_fd_by_id(id);
+		size = sizeof(info);
+		memset(&info, 0, sizeof(info));
+		if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &size) && !strcmp(info.name, "switches"))
+			bpf_map_freeze(fd);
+		close(fd);
+	}
+	check(cache_bpf_set_trust(rig->mount, RIG_TRUST) < 0, "a switch that is frozen cannot be turned");
+	cache_distrust(&cache);
+	check(!known_stat("%s/names/absent", rig->place), "distrusted all the same: nothing is answered");
+	check(cache_bpf_join(rig->bpf, rig->dev, 0, NULL, &another) == -ESHUTDOWN, "nor can another mount join: %s",
+	      cache_bpf_why(rig->bpf));
+}
+
 /* All lengths that a name can have, of one that is absent by name and by its directory. */
 static void check_lengths(struct rig *rig, uint64_t names, uint64_t complete)
 {
@@ -163,7 +219,13 @@ static void check_answers(void)
 	check_creates(&rig, "complete", complete, true);
 	check_counters(&rig);
 	check_lengths(&rig, names, complete);
+	check_exchange(&rig, names);
 	known_paths(&rig);
+	check_distrust(&rig);
+	rig_leave(&rig);
+	rig_join(&rig, 0);
+	relay_internal_cache_absent_put(rig.maps, names, "absent", 6, KNOWN_FOREVER);
+	check(known_stat("%s/names/absent", rig.place) == -ENOENT, "once all have left it is answered anew");
 	rig_leave(&rig);
 	rig_unmount(&rig);
 }

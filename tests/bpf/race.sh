@@ -1,7 +1,7 @@
 # Some make names and others look them up, for long: is an answer of the kernel's ever wrong?  And is
 # that noticed, where what a change makes untrue is taken back only after its reply?  Run in a guest:
 #
-#	make race-bpf [RACE_SECONDS=600]
+#	make race-bpf [RACE_SECONDS=600] [RACE_PARTS='late fsserver passthrough']
 . "${top_srcdir:?run me through make race-bpf}/tests/functions.sh"
 
 requires_fuse
@@ -9,19 +9,21 @@ requires_program jq
 
 helpers=$top_builddir/tests
 seconds=${RELAY_RACE_SECONDS:-600}
+parts=${RELAY_RACE_PARTS:-late fsserver passthrough}
 slow=${RELAY_TEST_SLOW:-1}
 
-# race SECONDS [KILLED]: lookers' line of counts is in $counts afterwards.  What is KILLED is the
-# backend: after a death of relayd nothing is answered by the kernel any more.
+# race SECONDS [KILLED]: lookers' line of counts is in $counts afterwards, its status in $status.  KILLED is "backend", or "all": relayd
+# and its keeper too.
 race()
 {
-	local seconds=$1 killed=${2:-} lookers killer=
+	local seconds=$1 killed=${2:-} lookers killer= result words=()
 
+	[ "$killed" != backend ] || words=($((1 << 30)) backend)
 	mkdir "$mnt/race"
 	mkfifo "$tmp/clock"
 	"$helpers/bpf/lookers" "$mnt/race" 1 1 $((seconds + 60 * slow)) <"$tmp/clock" >"$tmp/counts" & lookers=$!
 	[ -z "$killed" ] || {
-		"$helpers/integration/storm_kill" "$RELAYD_SOCKET" 1 $((30 * slow)) $((150 * slow)) $((1 << 30)) <"$tmp/clock" \
+		"$helpers/integration/storm_kill" "$RELAYD_SOCKET" 1 $((30 * slow)) $((150 * slow)) "${words[@]}" <"$tmp/clock" \
 			>"$tmp/kills" & killer=$!
 	}
 	exec {clock}>"$tmp/clock"
@@ -29,25 +31,33 @@ race()
 	timeout "$seconds" tail --pid="$lookers" -s 1 -f /dev/null || :
 	exec {clock}>&-
 	status_of wait "$lookers"
+	result=$status
 	[ -z "$killer" ] || wait "$killer"
 	grep '^wrong' "$tmp/counts" || :
 	counts=$(tail -n 1 "$tmp/counts")
+	# Whoever has started a keeper that was killed knows only its heir.
+	[ "$killed" != all ] || ! process_gone "$relayd_pid" || relayd_heir_take
 	relayd_wait SERVING
+	# Counted by each relayd anew.
 	echo "$counts $(relayctl stats "$mnt" --json | jq .known.saved)${killer:+ $(<"$tmp/kills")}" |
-		awk '{ printf "changes: %s  looks: %s  certain: %s  wrong: %s  answered by the kernel: %s  kills: %d\n", $1, $2, $3, $4, $5, $6 }'
+		awk '{
+			printf "changes: %s  looks: %s  certain: %s  wrong: %s  answered by the kernel for the last relayd: %s", $1, $2, $3, $4, $5
+			printf "  kills: %d of the backend, %d of relayd, %d of both, %d of the keeper\n", $6, $7, $8, $9
+		}'
 	rm -r "$mnt/race" "$tmp/clock"
+	status=$result
 }
 
-# mounted NAME BACKEND: half of the time with kills.
+# mounted NAME BACKEND: two thirds of the time with kills.
 mounted()
 {
 	local killed
 
-	for killed in '' 1; do
+	for killed in '' backend all; do
 		relayd_start --trust=complete --bpf=on --backend "$2"
-		echo "$1${killed:+, killed}: $(relayd_field lane), $(relayd_field known)"
-		race $((seconds / 4)) "$killed"
-		check "$1${killed:+, killed}: no wrong answer" [ "$status" = 0 ]
+		echo "$1${killed:+, killed: $killed}: $(relayd_field lane), $(relayd_field known)"
+		race $((seconds / 6)) "$killed"
+		check "$1${killed:+, killed: $killed}: no wrong answer" [ "$status" = 0 ]
 		relayd_stop
 	done
 }
@@ -66,6 +76,11 @@ late()
 
 [ -d /sys/kernel/debug/sched ] || mount -t debugfs none /sys/kernel/debug
 echo "$(nproc) processors, preempt $(cat /sys/kernel/debug/sched/preempt)"
-late
-mounted fsserver "$fsserver --source $store --timeout 3600"
-mounted passthrough "$helpers/backends/peers/passthrough -o modules=subdir,subdir=$store {mountfd}"
+for part in $parts; do
+	case $part in
+		late) late ;;
+		fsserver) mounted fsserver "$fsserver --source $store --timeout 3600" ;;
+		passthrough) mounted passthrough "$helpers/backends/peers/passthrough -o modules=subdir,subdir=$store {mountfd}" ;;
+		*) fail "RACE_PARTS: late, fsserver or passthrough, not $part" ;;
+	esac
+done

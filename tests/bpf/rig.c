@@ -76,7 +76,7 @@ void rig_join(struct rig *rig, uint64_t rules_off)
 	if (rules_off)
 		*cache_bpf_known() = without = object_without(rules_off);
 	rig->bpf = cache_bpf_new();
-	err = rig->bpf ? cache_bpf_join(rig->bpf, rig->dev, RIG_TRUST, &rig->mount) : -ENOMEM;
+	err = rig->bpf ? cache_bpf_join(rig->bpf, rig->dev, RIG_TRUST, NULL, &rig->mount) : -ENOMEM;
 	if (err)
 		check_abort("not served: %s (%s)", rig->bpf ? cache_bpf_why(rig->bpf) : "no memory", strerror(-err));
 	rig->maps = cache_bpf_maps(rig->mount);

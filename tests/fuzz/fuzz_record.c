@@ -15,7 +15,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static char *words[] = {"fsserver", "--source", NULL};
-static const uint32_t parts[RECORD_PARTS] = {1, 2, 3, 4};
+static const uint32_t parts[RECORD_PARTS] = {1, 2, 3, 4, 5};
 static char *variables[] = {"PATH=/bin", NULL};
 
 static void must(bool holds)
@@ -67,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (; size >= CHANGE; data += CHANGE, size -= CHANGE) {
 		uint64_t at = data[0] | (uint64_t)data[1] << 8;
 
-		if (at >= 56)
+		if (at >= 64)
 			at = record.size - (65536 - at) % 2048 - 4;
 		memcpy((char *)record.header + at, data + 2, 4);
 	}

@@ -1,8 +1,10 @@
 /*
  * Kills the backend of a mount, its relayd, both, or the keeper, again and again, until its
- * standard input ends; or, with KILLS, the backend alone, so many times at most:
+ * standard input ends, or so many times:
  *
- *	storm_kill SOCKET SEED LEAST_MS MOST_MS [KILLS]
+ *	storm_kill SOCKET SEED LEAST_MS MOST_MS [KILLS [backend]]
+ *
+ * With `backend` that alone.
  *
  * The pauses between and what is killed are random, but the same for the same seed; the tenth
  * kill is the keeper's.  Each kill is of the process that relayd names right then; one that is
@@ -82,17 +84,17 @@ int main(int argc, char **argv)
 	unsigned most;
 	unsigned long wanted;
 
-	if (argc != 5 && argc != 6) {
-		fprintf(stderr, "usage: storm_kill SOCKET SEED LEAST_MS MOST_MS [KILLS]\n");
+	if (argc < 5 || argc > 7 || (argc == 7 && strcmp(argv[6], "backend") != 0)) {
+		fprintf(stderr, "usage: storm_kill SOCKET SEED LEAST_MS MOST_MS [KILLS [backend]]\n");
 		return 2;
 	}
 	snprintf(r.socket, sizeof(r.socket), "%s", argv[1]);
 	state = strtoull(argv[2], NULL, 10) * 2654435761u + 88172645463325252u;
 	least = (unsigned)strtoul(argv[3], NULL, 10);
 	most = (unsigned)strtoul(argv[4], NULL, 10);
-	wanted = argc == 6 ? strtoul(argv[5], NULL, 10) : ULONG_MAX;
+	wanted = argc > 5 ? strtoul(argv[5], NULL, 10) : ULONG_MAX;
 	while (kills < wanted && pause_for(least + next_random(&state) % (most - least + 1))) {
-		target = argc == 6 ? TARGET_BACKEND : target_choose(&state, kills);
+		target = argc == 7 ? TARGET_BACKEND : target_choose(&state, kills);
 		if (target_kill(&r, target) == 0) {
 			misses++;
 			continue;

@@ -147,19 +147,22 @@ Test(cache, what_contradicts_itself_is_refused)
 	struct relay_cache_options options = {.trust = RELAY_CTL_TRUST_COMPLETE};
 	struct relay_ctl_cache packed;
 
-	cr_expect_null(relay_internal_cache_options_check(&options, false));
-	cr_expect(relay_internal_cache_options_check(&options, true), "others write, and nobody else does");
+	cr_expect_null(relay_internal_cache_options_check(&options, false, false));
+	cr_expect(relay_internal_cache_options_check(&options, true, false), "others write, and nobody else does");
+	cr_expect(relay_internal_cache_options_check(&options, false, true), "the lane uring");
 	options = (struct relay_cache_options){.trust = RELAY_CTL_TRUST_NEGATIVE, .negative_ms = 7, .bpf = 2};
-	cr_expect_null(relay_internal_cache_options_check(&options, true));
+	cr_expect_null(relay_internal_cache_options_check(&options, true, false));
 	packed = relay_internal_cache_options_pack(&options);
 	options = relay_internal_cache_options_unpack(&packed);
 	cr_expect(options.trust == RELAY_CTL_TRUST_NEGATIVE && options.negative_ms == 7 && options.bpf == 2);
 	options = (struct relay_cache_options){.bpf = RELAY_CTL_BPF_ON};
-	cr_expect(relay_internal_cache_options_check(&options, false));
+	cr_expect(relay_internal_cache_options_check(&options, false, false));
 	options = (struct relay_cache_options){.trust = 99};
-	cr_expect(relay_internal_cache_options_check(&options, false));
+	cr_expect(relay_internal_cache_options_check(&options, false, false));
+	options = (struct relay_cache_options){0};
+	cr_expect_null(relay_internal_cache_options_check(&options, true, true));
 	options = (struct relay_cache_options){.bpf = 99};
-	cr_expect(relay_internal_cache_options_check(&options, false));
+	cr_expect(relay_internal_cache_options_check(&options, false, false));
 }
 
 /* Built without eBPF, or not allowed here: what was asked for is said, and insisted upon or not. */
@@ -171,16 +174,16 @@ Test(cache, without_programs_there_is_a_reason)
 
 	cr_assert(bpf);
 	cache_init(&cache, "mount", bpf, &options);
-	cr_expect_eq(cache_open(&cache, 0, "", why, sizeof(why)), 0);
+	cr_expect_eq(cache_open(&cache, 0, "", NULL, why, sizeof(why)), 0);
 	cr_expect_eq(strncmp(cache.text, "off: ", 5), 0, "%s", cache.text);
 	cr_expect_null(cache_maps(&cache));
 	options.bpf = RELAY_CTL_BPF_ON;
 	cache_init(&cache, "mount", bpf, &options);
-	cr_expect_eq(cache_open(&cache, 0, "", why, sizeof(why)), -EOPNOTSUPP);
+	cr_expect_eq(cache_open(&cache, 0, "", NULL, why, sizeof(why)), -EOPNOTSUPP);
 	cr_expect_eq(strncmp(why, "--bpf=on: off: ", 10), 0, "%s", why);
 	options = (struct relay_cache_options){0};
 	cache_init(&cache, "mount", bpf, &options);
-	cr_expect_eq(cache_open(&cache, 1, "", why, sizeof(why)), 0);
+	cr_expect_eq(cache_open(&cache, 1, "", NULL, why, sizeof(why)), 0);
 	cr_expect_str_eq(cache.text, "off");
 	cache_close(&cache);
 	cache_bpf_free(bpf);

@@ -11,7 +11,7 @@
 #include "stats.h"
 
 static char *words[] = {"fsserver", "--source", "/a place", NULL};
-static const uint32_t parts[RECORD_PARTS] = {1, 2, 3, 4}, other_parts[RECORD_PARTS] = {1, 2, 4, 4};
+static const uint32_t parts[RECORD_PARTS] = {1, 2, 3, 4, 5}, other_parts[RECORD_PARTS] = {1, 2, 4, 4, 5};
 static char *variables[] = {"PATH=/bin", "EMPTY=", NULL};
 
 static const struct record_facts facts = {
