@@ -308,6 +308,7 @@ tests_bpf_fsserver_late_LDADD = fs/libfsserver.a librelay/librelay_core.a
 tests_bpf_fsserver_late_LDFLAGS = -Wl,--wrap=relay_absence_begin -Wl,--wrap=relay_internal_direct_reply
 helper_programs += tests/bpf/loaded
 helper_programs += tests/bpf/lookers
+helper_programs += tests/bpf/looks
 helper_programs += tests/bpf/renames
 check_DATA = bpf/known-rules.elf
 endif
@@ -586,8 +587,14 @@ race-bpf: all $(check_LTLIBRARIES) $(check_PROGRAMS)
 	@RELAY_RACE_SECONDS=$(RACE_SECONDS); export RELAY_RACE_SECONDS; \
 	RELAY_RACE_PARTS='$(RACE_PARTS)'; export RELAY_RACE_PARTS; $(bpf_guest) --kernel $(RACE_KERNEL) --cpus 4 \
 		--append 'lsm=capability,bpf preempt=full' tests/bpf/race.sh
-.PHONY: race-bpf
-EXTRA_DIST += tests/bpf/mounts.sh tests/bpf/race.sh
+# What it saves and costs that the kernel answers: figures of a machine that is emulated.
+GAIN_KERNEL = 6.12
+GAIN_ROUNDS = 3
+bench-bpf: all $(check_LTLIBRARIES) $(check_PROGRAMS)
+	@RELAY_GAIN_ROUNDS=$(GAIN_ROUNDS); export RELAY_GAIN_ROUNDS; GUEST_PACKAGES='gcc python3'; export GUEST_PACKAGES; \
+	$(bpf_guest) --kernel $(GAIN_KERNEL) --cpus 1 --append lsm=capability,bpf tests/bpf/gain.sh
+.PHONY: bench-bpf race-bpf
+EXTRA_DIST += tests/bpf/gain.sh tests/bpf/mounts.sh tests/bpf/race.sh
 EXTRA_DIST += tests/guest/disk tests/guest/init tests/guest/inside tests/guest/kernel tests/guest/run
 .PHONY: guest
 
