@@ -123,13 +123,43 @@ int backend_start(struct backend *backend, const struct launch *launch)
 	return 0;
 }
 
-int backend_take(struct backend *backend, pid_t pid)
+/*
+ * Opens a process that says of itself which it is, or said so when it connected.  relayd ends backends, and root's
+ * ends anybody's: so not one that has the number by now, and that kill(2) would not let the user end.
+ */
+static int process_open(pid_t pid, uid_t uid)
 {
 	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	unsigned real = 0, saved = 0;
+	char path[32], line[128];
+	bool is = uid == geteuid();
+	FILE *file;
 
 	if (pidfd < 0)
 		return -errno;
+	if (is)
+		return pidfd;
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	file = fopen(path, "re");
+	while (file && !is && fgets(line, sizeof(line), file))
+		is = sscanf(line, "Uid: %u %*u %u", &real, &saved) == 2 && (real == uid || saved == uid);
+	if (file)
+		fclose(file);
+	/* It has not been reaped meanwhile: so what was read is of this one. */
+	if (is && syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) == 0)
+		return pidfd;
+	close(pidfd);
+	return -EPERM;
+}
+
+int backend_take(struct backend *backend, pid_t pid, uid_t uid)
+{
+	int pidfd = process_open(pid, uid);
+
+	if (pidfd < 0)
+		return pidfd;
 	life_begin(backend, false);
+	backend->uid = uid;
 	process_watch(&backend->first, pid, pidfd);
 	return 0;
 }
@@ -179,11 +209,11 @@ int backend_follow(struct backend *backend, pid_t pid)
 	backend->away = false;
 	if (pid == 0 || pid == backend->first.pid)
 		return 0;
-	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	pidfd = process_open(pid, backend->child ? geteuid() : backend->uid);
 	if (pidfd < 0) {
 		backend->server.pid = backend->pid = pid;
 		backend->server.ended = true;
-		return -ESRCH;
+		return pidfd;
 	}
 	snprintf(backend->ending, sizeof(backend->ending), "ended");
 	backend->own_fault = backend->in_order = false;

@@ -31,6 +31,7 @@ struct backend_process {
 struct backend {
 	struct loop *loop;
 	bool child; /* relayd has started it; else its process is none of ours, and only its channel tells */
+	uid_t uid;  /* of one that is no child: whose it is */
 	pid_t pid;  /* the one to be named: of the server if it is known */
 	struct backend_process first;
 	struct backend_process server; /* if another one than the first */
@@ -49,8 +50,11 @@ void backend_init(struct backend *backend, struct loop *loop, void (*on_end)(str
 
 /* Starts a life.  Returns 0 or a negative errno: as launch_run(). */
 int backend_start(struct backend *backend, const struct launch *launch);
-/* The life of a process that is none of ours.  Returns 0, or -ESRCH if there is none. */
-int backend_take(struct backend *backend, pid_t pid);
+/*
+ * The life of a process that is none of ours, but this user's.  Returns 0, -ESRCH if there is none, or -EPERM if
+ * it is not one that the user could end by himself: the number may have become another's.
+ */
+int backend_take(struct backend *backend, pid_t pid, uid_t uid);
 
 /*
  * The life of processes that an earlier relayd has started (`child`) or taken, as their pidfds
@@ -60,7 +64,7 @@ void backend_resume(struct backend *backend, bool child, int first, int server);
 
 /*
  * The process that answered INIT (0: unknown, it is taken for the first).
- * Returns 0, or -ESRCH if it is gone already, which on_end() does not tell.
+ * Returns 0, or -ESRCH if it is gone already, or -EPERM if it is another user's: on_end() tells of neither.
  */
 int backend_follow(struct backend *backend, pid_t pid);
 

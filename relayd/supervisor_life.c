@@ -418,7 +418,7 @@ int supervisor_attach(struct supervisor *s, int channel, pid_t pid, enum way_via
 	if (s->state != SUPERVISOR_STOPPED || s->stopping)
 		return -EBUSY;
 	life_backend_own(s);
-	err = backend_take(&s->backend, pid);
+	err = backend_take(&s->backend, pid, s->session->uid);
 	if (err)
 		return err;
 	s->via = via;

@@ -211,27 +211,25 @@ bool upgrade_take(struct upgrade *upgrade)
 
 /* ---- what the candidate says ---------------------------------------------- */
 
-/* Looks at the first packet, which stays where it is.  Returns false with the reason if it is not good. */
-static bool first_check(struct upgrade *u, const void *packet, uint32_t size)
+bool upgrade_first_check(struct session *session, const void *packet, uint32_t size, char *why, size_t why_size)
 {
 	const struct fuse_out_header *header = packet;
 	const struct relay_hello *hello = (const void *)(header + 1);
-	struct session *session = u->supervisor->session;
 
 	if (size < sizeof(*header)) {
-		say_why(u, "the new backend has said something that is shorter than a header");
+		snprintf(why, why_size, "the new backend has said something that is shorter than a header");
 	} else if (header->unique == 0 && header->error == RELAY_NOTIFY_HELLO) {
 		if (size != sizeof(*header) + sizeof(*hello) || hello->version != RELAY_WIRE_VERSION)
-			say_why(u, "the new backend is linked with another version of librelay");
+			snprintf(why, why_size, "the new backend is linked with another version of librelay");
 		else if (!session->native)
-			say_why(u, "the new backend is linked with librelay, and the old one was not");
+			snprintf(why, why_size, "the new backend is linked with librelay, and the old one was not");
 		else
 			return true;
 	} else if (relay_unique_slot(header->unique) != DISPATCH_INIT_SLOT) {
-		say_why(u, "the new backend has said something else than an answer to INIT");
+		snprintf(why, why_size, "the new backend has said something else than an answer to INIT");
 	} else {
 		/* It is agreed already: nobody is told. */
-		return session_init_answer(session, packet, size, false, u->why, sizeof(u->why)) == 0;
+		return session_init_answer(session, packet, size, false, why, why_size) == 0;
 	}
 	return false;
 }
@@ -264,7 +262,8 @@ static void on_packet(struct loop_io *io, unsigned events)
 		return;
 	if (n <= 0)
 		on_channel_end(u);
-	else if ((size_t)n <= sizeof(packet) && first_check(u, packet, (uint32_t)n))
+	else if ((size_t)n <= sizeof(packet) &&
+		 upgrade_first_check(u->supervisor->session, packet, (uint32_t)n, u->why, sizeof(u->why)))
 		upgrade_event(u, UPGRADE_CAME);
 	else
 		upgrade_event(u, UPGRADE_REFUSED);

@@ -22,6 +22,7 @@
 #define RELAYD_UPGRADE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "backend.h"
@@ -29,6 +30,7 @@
 #include "loop.h"
 #include "way.h"
 
+struct session;
 struct supervisor;
 
 enum upgrade_state {
@@ -91,6 +93,12 @@ void upgrade_event(struct upgrade *upgrade, enum upgrade_event event);
 bool upgrade_awaited(const struct upgrade *upgrade);
 /* The next life begins: true if it is the candidate's, which is the supervisor's backend now. */
 bool upgrade_take(struct upgrade *upgrade);
+
+/*
+ * Whether the first packet that a candidate has sent is what its kind of backend says first; else with a
+ * sentence in why.  packet is aligned as the kernel's structures are.
+ */
+bool upgrade_first_check(struct session *session, const void *packet, uint32_t size, char *why, size_t why_size);
 
 /* As those of the supervisor, for a candidate that mounts by itself. */
 bool upgrade_awaits(const struct upgrade *upgrade, const char *token);

@@ -186,6 +186,8 @@ tests_fuzz_fuzz_resume_LDADD = tests/lib/libtest.a $(fuzz_ldadd)
 fuzz_tests += tests/fuzz/fuzz_rings
 tests_fuzz_fuzz_rings_SOURCES = tests/fuzz/fuzz_rings.c tests/fuzz/no_log.c
 tests_fuzz_fuzz_rings_LDADD = tests/lib/libtest.a $(fuzz_ldadd)
+fuzz_tests += tests/fuzz/fuzz_upgrade
+tests_fuzz_fuzz_upgrade_LDADD = $(fuzz_ldadd)
 if HAVE_URING_HEADERS
 fuzz_tests += tests/fuzz/fuzz_uring_pump
 tests_fuzz_fuzz_uring_pump_SOURCES = tests/fuzz/fuzz_uring_pump.c $(pump_test_sources)

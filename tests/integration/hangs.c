@@ -2,6 +2,7 @@
  * Backends that hold requests and don't end, and applications that are killed meanwhile; and
  * what applications get once no backend has served for too long.  In each lane.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -89,6 +90,34 @@ static void check_held(struct relayd *r)
 	check(asker_stat(r, "good") == 0, "%s: held: the mount serves", lane);
 }
 
+/* Each of its threads: a signal's sender does not wait until they are. */
+static bool is_stopped(void *pid)
+{
+	char path[48], stat[512] = "";
+	struct dirent *entry;
+	bool stopped = true;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", *(const int *)pid);
+	dir = opendir(path);
+	while (dir && stopped && (entry = readdir(dir)) != NULL) {
+		FILE *file;
+		const char *state;
+
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/task/%.10s/stat", *(const int *)pid, entry->d_name);
+		file = fopen(path, "re");
+		state = file && fgets(stat, sizeof(stat), file) ? strrchr(stat, ')') : NULL;
+		stopped = state && state[1] == ' ' && state[2] == 'T';
+		if (file)
+			fclose(file);
+	}
+	if (dir)
+		closedir(dir);
+	return dir && stopped;
+}
+
 /* It does not read, and so cannot say that it has anything. */
 static void check_stopped(struct relayd *r)
 {
@@ -98,6 +127,7 @@ static void check_stopped(struct relayd *r)
 	asker_stat(r, "good");
 	relayd_status(r, &status);
 	kill(status.backend_pid, SIGSTOP);
+	check(check_until(is_stopped, &status.backend_pid, PROMPT_MS), "%s: stopped: it is", lane);
 	victim = asker_start(r, "good", asker_stat);
 	patient = asker_start(r, "good", asker_stat);
 	check(dies_promptly(victim), "%s: stopped: a caller can be killed", lane);

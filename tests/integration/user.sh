@@ -58,3 +58,17 @@ check "no right to mount: status 4" eval \
 	'status_of as_user relayd --mount "$tmp/roots" --backend "$tmp/fsserver --source $store" 2>/dev/null; [ $status = 4 ]'
 check "it unmounts" as_user relayctl unmount "$mnt"
 check "relayd ends" wait_for 10 process_gone "$relayd"
+
+# What takes more rights than a user has is done without, and said.
+as_user relayd --foreground --mount "$mnt" --trust=complete --backend "$tmp/fsserver --source $store" \
+	</dev/null 2>"$tmp/relayd.log" &
+relayd_pid=$!
+wait_for 30 as_user relayctl wait --state=SERVING --timeout=30 "$mnt" 2>/dev/null
+check "without eBPF programs it serves" as_user cmp "$store/file" "$mnt/file"
+check "and the log says why" grep -q "the kernel answers nothing by itself: ." "$tmp/relayd.log"
+check "as relayctl does" test "$(as_user relayctl status --json | jq -r '.mounts[0].known | startswith("off: ")')" = true
+check "no file is read past the backend, and the log says why" \
+	grep -q "no passthrough: .*CAP_SYS_ADMIN" "$tmp/relayd.log"
+check "it unmounts" as_user relayctl unmount "$mnt"
+status_of wait "$relayd_pid"
+relayd_pid=

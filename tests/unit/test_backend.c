@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -278,14 +279,40 @@ Test(backend, what_is_none_of_ours_is_never_gone)
 
 	if (other == 0)
 		_exit(0);
-	cr_assert_eq(backend_take(&backend, other), 0);
+	cr_assert_eq(backend_take(&backend, other, geteuid()), 0);
 	until_ends(1);
 	cr_expect_not(backend_gone(&backend));
 	/* Its status was not taken from whoever waits for it. */
 	children_hold();
 	children_go_on();
 	backend_end(&backend);
-	cr_expect_eq(backend_take(&backend, 0x3fffffff), -ESRCH);
+	cr_expect_eq(backend_take(&backend, 0x3fffffff, geteuid()), -ESRCH);
+}
+
+/* root's relayd would end it: what has a number that was a user's may be anybody's by now. */
+Test(backend, what_is_another_users_is_neither_taken_nor_followed)
+{
+	const uid_t uid = 65534;
+	pid_t theirs = fork();
+
+	if (theirs == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (setresuid(uid, uid, uid) < 0)
+			_exit(1);
+		pause();
+		_exit(0);
+	}
+	if (geteuid() != 0)
+		cr_skip_test("only root has a process of another user");
+	cr_expect_eq(backend_take(&backend, getpid(), uid), -EPERM);
+	while (backend_take(&backend, theirs, uid) == -EPERM)
+		sched_yield();
+	cr_assert_eq(backend.first.pid, theirs);
+	cr_expect_eq(backend_follow(&backend, getpid()), -EPERM);
+	cr_expect_lt(backend.server.pidfd, 0);
+	backend_kill(&backend);
+	until_ends(1);
+	waitpid(theirs, NULL, 0);
 }
 
 Test(backend, what_is_left_behind_is_reaped_and_nothing_else)
