@@ -39,7 +39,7 @@ static int backing_take(struct dispatch *dispatch, const void *packet, uint32_t 
 
 int dispatch_backing_take(struct dispatch *dispatch, const void *packet, uint32_t size, int fd)
 {
-	const bool lowered = !rights_used();
+	const bool lowered = rights_lowered();
 	int err;
 
 	/* The kernel asks for CAP_SYS_ADMIN, and opens the file with what we have now whenever it is used. */

@@ -35,6 +35,9 @@ static const uint64_t wanted[] = {
 	[RIGHTS_NONE] = 0,
 };
 
+/* What is used all the same: until Linux 5.19 each change of a map of the programs takes it. */
+#define LOWERED BIT(CAP_BPF)
+
 struct sets {
 	struct __user_cap_header_struct header;
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
@@ -64,30 +67,31 @@ void rights_keep(enum rights rights)
 	sets_set(&sets);
 }
 
-static void effective_set(bool all)
+static void effective_set(uint64_t mask)
 {
 	struct sets sets;
 
 	if (!sets_get(&sets))
 		return;
 	for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
-		sets.data[i].effective = all ? sets.data[i].permitted : 0;
+		sets.data[i].effective = sets.data[i].permitted & (uint32_t)(mask >> 32 * i);
 	sets_set(&sets);
 }
 
 void rights_lower(void)
 {
-	effective_set(false);
+	effective_set(LOWERED);
 }
 
 void rights_raise(void)
 {
-	effective_set(true);
+	effective_set(UINT64_MAX);
 }
 
-bool rights_used(void)
+bool rights_lowered(void)
 {
 	struct sets sets;
 
-	return sets_get(&sets) && (sets.data[0].effective || sets.data[1].effective);
+	return sets_get(&sets) &&
+	       !(((uint64_t)sets.data[1].effective << 32 | sets.data[0].effective) & ~LOWERED);
 }

@@ -22,10 +22,9 @@ enum rights {
  */
 void rights_keep(enum rights rights);
 
-/* This thread uses none of them, or all that it may have. */
+/* This thread uses none of them but CAP_BPF, or all that it may have. */
 void rights_lower(void);
 void rights_raise(void);
-/* Whether it uses any. */
-bool rights_used(void);
+bool rights_lowered(void);
 
 #endif
