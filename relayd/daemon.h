@@ -62,8 +62,8 @@ int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, s
 		     size_t why_size);
 
 /*
- * By its mountpoint in that mount namespace (0: ours), or by its name; or NULL.  One that is detached only if there is no
- * other.
+ * By its mountpoint in that mount namespace (0: ours), or by its name; or NULL.  One that is detached only
+ * if there is no other.
  */
 struct mount *daemon_mount_find(struct daemon *daemon, const char *name, uint64_t ns);
 

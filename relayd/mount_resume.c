@@ -239,8 +239,7 @@ static void backend_left(struct mount *mount, const struct left *left)
 }
 
 /*
- * Takes away what is mounted there: once it is known what that was, nothing else.  What was made by another user and not
- * written down yet is looked for in the same way as it will be unmounted.
+ * Takes away what is mounted there: once it is known what that was, nothing else.
  */
 static void place_clear(const struct left *left)
 {

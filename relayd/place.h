@@ -53,7 +53,8 @@ int place_find_in(uint64_t ns, const char *path, struct place_mount *found);
 int place_run(int ns, int (*what)(void *arg), void *arg);
 
 /*
- * The namespace of the process that has connected a socket, as a descriptor, and its number.  pid is what SO_PEERCRED has.
+ * The namespace of the process that has connected a socket, as a descriptor, and its number.  pid is
+ * what SO_PEERCRED has.
  * Returns -ESRCH if it has ended, or another negative errno.
  */
 int place_ns_of_peer(int socket, pid_t pid, uint64_t *number);
@@ -69,8 +70,8 @@ bool place_ns_is_ours(int ns);
 /* ---- what is done there -------------------------------------------------------- */
 
 /*
- * Unmounts the mount of this id, which was made at the path; flags are umount2(2)'s.  Where somebody who is not to be trusted
- * has had it made, nothing is walked over that he may serve.
+ * Unmounts the mount of this id, which was made at the path; flags are umount2(2)'s.  Where somebody who is
+ * not to be trusted has had it made, nothing is walked over that he may serve.
  * Returns 0, -ENOENT if it is not there any more, -EPERM if something is in the way, or another negative errno.
  */
 int place_unmount(uint64_t ns, const char *path, int id, bool trusted, int flags);
