@@ -7,4 +7,4 @@ dist_man_MANS += docs/relay-protocol.7
 dist_man_MANS += docs/relayctl.8
 
 EXTRA_DIST += docs/HACKING.md docs/architecture.md docs/compatibility.md docs/recovery.md
-EXTRA_DIST += docs/ebpf.md docs/performance.md docs/security.md docs/uring.md
+EXTRA_DIST += docs/benchmark.md docs/benchmark.svg docs/ebpf.md docs/performance.md docs/security.md docs/uring.md
