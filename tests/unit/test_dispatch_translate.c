@@ -172,15 +172,22 @@ static bool a_batch_was_refused(struct foreign *f)
 	return f->asked[FUSE_BATCH_FORGET] == 1;
 }
 
-/* The kernel looks x and y up, and forgets both at once. */
+struct forget_both {
+	struct fuse_batch_forget_in in;
+	struct fuse_forget_one one[2];
+};
+
+/* What the kernel says when it forgets x and y at once, which it has just looked up. */
+static struct forget_both look_up_both(void)
+{
+	return (struct forget_both){.in = {.count = 2},
+				    .one = {{.nodeid = foreign_lookup(&foreign, "x"), .nlookup = 1},
+					    {.nodeid = foreign_lookup(&foreign, "y"), .nlookup = 1}}};
+}
+
 static void both_come_and_go(void)
 {
-	const struct {
-		struct fuse_batch_forget_in in;
-		struct fuse_forget_one one[2];
-	} batch = {.in = {.count = 2},
-		   .one = {{.nodeid = foreign_lookup(&foreign, "x"), .nlookup = 1},
-			   {.nodeid = foreign_lookup(&foreign, "y"), .nlookup = 1}}};
+	const struct forget_both batch = look_up_both();
 
 	cr_assert_neq(foreign_request(&foreign, FUSE_BATCH_FORGET, 0, &batch, sizeof(batch)), 0);
 }
@@ -205,12 +212,7 @@ Test(dispatch_translate, a_backend_that_knows_no_batch_is_told_one_by_one)
 
 Test(dispatch_translate, a_forget_without_a_backend_is_nothing_to_the_next)
 {
-	const struct {
-		struct fuse_batch_forget_in in;
-		struct fuse_forget_one one[2];
-	} batch = {.in = {.count = 2},
-		   .one = {{.nodeid = foreign_lookup(&foreign, "x"), .nlookup = 1},
-			   {.nodeid = foreign_lookup(&foreign, "y"), .nlookup = 1}}};
+	const struct forget_both batch = look_up_both();
 	uint64_t unique;
 
 	cr_assert(foreign_die(&foreign, false));
