@@ -234,7 +234,7 @@ storm()
 	started=$SECONDS
 
 	names_load "$jobs" & pids+=($!)
-	"$helpers/storm_kill" "$RELAYD_SOCKET" "$seed" $((20 * slow)) $((250 * slow)) ${memory:+4294967295} \
+	"$helpers/storm_kill" "$RELAYD_SOCKET" "$seed" $((20 * slow)) $((250 * slow)) ${memory:+4294967295 backend} \
 		<"$tmp/clock" >"$results/kills" & killer=$!
 	# The clock's only writer: its end is the end of the names' and the killer's time.
 	exec {clock}>"$tmp/clock"
