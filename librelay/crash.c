@@ -44,7 +44,7 @@ static bool line_matches(const char *line, const char *opcode, const char *point
 }
 
 /* Takes 1 off the first count that matches, in as many digits as it had. */
-static bool plan_take(const char *opcode, const char *point)
+static bool plan_take(const char *opcode, const char *point, bool *hangs)
 {
 	char plan[4096];
 	ssize_t size;
@@ -64,6 +64,7 @@ static bool plan_take(const char *opcode, const char *point)
 			*next++ = '\0';
 		if (!line_matches(line, opcode, point, &at, &digits, &count))
 			continue;
+		*hangs = strcmp(line + at + digits, " hang") == 0;
 		snprintf(text, sizeof(text), "%0*lu", digits, count - 1);
 		return pwrite(plan_fd, text, (size_t)digits, line - plan + at) == digits;
 	}
@@ -72,12 +73,15 @@ static bool plan_take(const char *opcode, const char *point)
 
 void relay_internal_crash_point(const char *opcode, const char *point)
 {
+	bool hangs;
+
 	pthread_once(&opened, plan_open);
 	if (plan_fd < 0)
 		return;
 	pthread_mutex_lock(&lock);
-	if (plan_take(opcode, point)) {
-		kill(getpid(), SIGKILL);
+	if (plan_take(opcode, point, &hangs)) {
+		if (!hangs)
+			kill(getpid(), SIGKILL);
 		/* With the lock held: no other thread comes past a point of its own. */
 		for (;;)
 			pause();

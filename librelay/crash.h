@@ -29,8 +29,9 @@
  *
  * The file named by $RELAY_CRASH_FILE has lines "OPCODE point count": the process
  * ends at that point of that opcode if count is not 0, after taking 1 off it in
- * the file.  The file is opened at the first point that a process comes to and
- * made if need be; plans are changed by writing to it in place.
+ * the file; or stays there for ever, if the line has "hang" behind that.  The file
+ * is opened at the first point that a process comes to and made if need be; plans
+ * are changed by writing to it in place.
  */
 #ifndef RELAY_CRASH_H
 #define RELAY_CRASH_H

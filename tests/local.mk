@@ -258,7 +258,7 @@ tests_integration_matrix_SOURCES = \
 	tests/integration/matrix_place.c \
 	tests/integration/matrix_raw.c \
 	tests/integration/matrix_table.c
-integration_programs += tests/integration/matrix_foreign
+slow_programs = tests/integration/matrix_foreign
 tests_integration_matrix_foreign_SOURCES = \
 	tests/integration/matrix.h \
 	tests/integration/matrix_data.c \
@@ -427,7 +427,7 @@ check_LIBRARIES += tests/fuzz/libreplay.a
 tests_fuzz_libreplay_a_SOURCES = tests/fuzz/replay_main.c
 endif
 
-check_PROGRAMS += $(integration_programs) $(helper_programs) $(fuzz_tests)
+check_PROGRAMS += $(slow_programs) $(integration_programs) $(helper_programs) $(fuzz_tests)
 dist_check_SCRIPTS += $(integration_scripts)
 
 if HAVE_CRITERION
@@ -442,7 +442,8 @@ endif
 
 # ---- how they are run --------------------------------------------------------
 
-TESTS = $(unit_tests) $(fuzz_tests) $(integration_scripts) $(integration_programs)
+# Those that take minutes by themselves come first, beside all the short ones.
+TESTS = $(slow_programs) $(unit_tests) $(fuzz_tests) $(integration_scripts) $(integration_programs)
 
 # Seconds that one test may take: one that hangs has failed.
 TEST_TIMEOUT = 900

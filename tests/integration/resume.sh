@@ -204,6 +204,18 @@ for lane in $lanes; do
 	check "$lane: nothing is left of the operations" test -z "$(ls -A "$store")"
 done
 
+# One that hangs there is ended by its keeper, after half a minute.
+: >"$plan"
+start direct
+printf 'fuse take 1 hang\n' >"$plan"
+kill -KILL "$(relayd_worker)" "$(relayd_field backend_pid)"
+check "a relayd that hangs: nobody sees it" operations 1
+check "a relayd that hangs: hangs there" grep -q '^fuse take 0 hang$' "$plan"
+relayd_wait SERVING
+check "a relayd that hangs: its keeper says so" grep -qF '(wait status 0xe)' "$tmp/relayd.log"
+relayd_stop
+check "a relayd that hangs: nothing is left of the operations" test -z "$(ls -A "$store")"
+
 # And from the death of a backend.
 for lane in $lanes; do
 	: >"$plan"
