@@ -10,7 +10,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "cache_options.h"
 #include "ctl_frame.h"
 
 /* What a relayd without --socket and $RELAYD_SOCKET serves when root runs it. */
@@ -71,40 +70,5 @@ const char *relay_internal_ctl_string(const struct relay_ctl_client *client, con
  * it does not wait for a dead one.  Returns 0 or a negative errno.
  */
 int relay_internal_ctl_target(const char *directory, char *path, size_t size, int *fd);
-
-/* A time of at least 0.1 s, as an option has it, in milliseconds.  Returns 0 or -EINVAL. */
-int relay_internal_ctl_seconds(const char *text, uint32_t *ms);
-
-/* "wait" (0), or "fail-after=SECONDS".  Returns 0 or -EINVAL. */
-int relay_internal_ctl_down_policy(const char *text, uint32_t *ms);
-
-/* What relayd --mount hands over to a relayd that serves the socket already. */
-struct relay_ctl_mount_args {
-	const char *name; /* NULL: the mountpoint */
-	const char *mountpoint;
-	const char *options; /* NULL: none */
-	const char *backend;
-	const char *directory;
-	unsigned lives; /* 0: the default */
-	uint32_t request_timeout_ms; /* 0: none */
-	uint32_t fail_after_ms;	     /* 0: never */
-	bool shared_store;
-	bool write_behind;
-	bool socket_lane;
-	bool uring_lane;
-	bool no_resend;
-	struct relay_cache_options cache;
-	enum relay_ctl_via_wanted via; /* how the backend comes by its channel */
-};
-
-/*
- * Asks the relayd at exactly this path for a mount, and waits until it serves.
- *
- * Returns 0; -EAGAIN if the relayd there has ended meanwhile, so that the socket may
- * be free now; or another negative errno with a sentence in why and the exit status
- * for relayd in *exit_status (never 0).
- */
-int relay_internal_ctl_mount(const char *path, const struct relay_ctl_mount_args *args, char *why, size_t why_size,
-			     unsigned *exit_status);
 
 #endif

@@ -40,6 +40,8 @@ librelay_sources = \
 	librelay/journal_map.c \
 	librelay/keep.c \
 	librelay/mount.c \
+	librelay/mount_choices.c \
+	librelay/mount_choices.h \
 	librelay/notify.c \
 	librelay/opcodes.c \
 	librelay/opened.c \

@@ -102,9 +102,9 @@ static int do_hello(struct ctl_request *request)
 	return 0;
 }
 
-bool ctl_cache_check(struct ctl_request *request, const struct mount_config *config)
+bool ctl_choices_check(struct ctl_request *request, const struct mount_config *config)
 {
-	const char *why = relay_internal_cache_options_check(&config->known, config->shared_store, config->uring_lane);
+	const char *why = relay_internal_choices_check(&config->choices);
 
 	if (!why)
 		return true;
@@ -128,7 +128,7 @@ static int do_mount(struct ctl_request *request)
 {
 	const struct relay_ctl_mount *body = request->body;
 	const struct ctl_conn *conn = request->conn;
-	const struct mount_config config = {
+	struct mount_config config = {
 		.name = request->strings[0],
 		.mountpoint = request->strings[1],
 		.options = request->strings[2],
@@ -136,20 +136,12 @@ static int do_mount(struct ctl_request *request)
 		.directory = request->strings[4],
 		.uid = conn->uid,
 		.gid = conn->gid,
-		.shared_store = le32toh(body->flags) & RELAY_CTL_MOUNT_SHARED_STORE,
-		.write_behind = le32toh(body->flags) & RELAY_CTL_MOUNT_WRITE_BEHIND,
-		.socket_lane = le32toh(body->flags) & RELAY_CTL_MOUNT_SOCKET_LANE,
-		.uring_lane = le32toh(body->flags) & RELAY_CTL_MOUNT_URING_LANE,
-		.no_resend = le32toh(body->flags) & RELAY_CTL_MOUNT_NO_RESEND,
-		.lives = le32toh(body->lives),
-		.request_timeout_ms = le32toh(body->request_timeout_ms),
-		.fail_after_ms = le32toh(body->fail_after_ms),
 		.via = (enum way_wanted)le32toh(body->via_wanted),
-		.known = relay_internal_cache_options_unpack(&body->cache),
 	};
 	struct mount *mount;
 	int err;
 
+	RELAY_MOUNT_CHOICES_UNPACK(&config.choices, body);
 	if (config.mountpoint[0] != '/') {
 		snprintf(request->reason, sizeof(request->reason), "%s: not an absolute path", config.mountpoint);
 		request->exit_status = EXIT_USAGE;
@@ -160,7 +152,7 @@ static int do_mount(struct ctl_request *request)
 		request->exit_status = EXIT_USAGE;
 		return -EINVAL;
 	}
-	if (!ctl_cache_check(request, &config))
+	if (!ctl_choices_check(request, &config))
 		return -EINVAL;
 	if (!ctl_ns_check(request))
 		return -EXDEV;

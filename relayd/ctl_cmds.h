@@ -48,7 +48,7 @@ void ctl_reply_status(struct ctl_conn *conn, const struct relay_ctl_head *head, 
 		      const struct mount *mount);
 
 /* MOUNT and RUN: whether what may be known goes together.  If not, the request has the reason. */
-bool ctl_cache_check(struct ctl_request *request, const struct mount_config *config);
+bool ctl_choices_check(struct ctl_request *request, const struct mount_config *config);
 /* Likewise: whether paths mean to who asks what they mean to relayd. */
 bool ctl_ns_check(struct ctl_request *request);
 

@@ -125,7 +125,7 @@ static int run(struct ctl_request *request, const struct run_strings *strings, c
 	struct mount *mount;
 	char name[32];
 	int err;
-	const struct mount_config config = {
+	struct mount_config config = {
 		.name = request->strings[0] ? request->strings[0] : name,
 		.unnamed = !request->strings[0],
 		.options = request->strings[1],
@@ -135,18 +135,10 @@ static int run(struct ctl_request *request, const struct run_strings *strings, c
 		.directory = directory,
 		.uid = conn->uid,
 		.gid = conn->gid,
-		.shared_store = le32toh(body->flags) & RELAY_CTL_MOUNT_SHARED_STORE,
-		.write_behind = le32toh(body->flags) & RELAY_CTL_MOUNT_WRITE_BEHIND,
-		.socket_lane = le32toh(body->flags) & RELAY_CTL_MOUNT_SOCKET_LANE,
-		.uring_lane = le32toh(body->flags) & RELAY_CTL_MOUNT_URING_LANE,
-		.no_resend = le32toh(body->flags) & RELAY_CTL_MOUNT_NO_RESEND,
-		.lives = le32toh(body->lives),
-		.request_timeout_ms = le32toh(body->request_timeout_ms),
-		.fail_after_ms = le32toh(body->fail_after_ms),
-		.known = relay_internal_cache_options_unpack(&body->cache),
 	};
 
-	if (!ctl_cache_check(request, &config))
+	RELAY_MOUNT_CHOICES_UNPACK(&config.choices, body);
+	if (!ctl_choices_check(request, &config))
 		return -EINVAL;
 	if (!ctl_ns_check(request))
 		return -EXDEV;

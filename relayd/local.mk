@@ -61,6 +61,8 @@ relayd_librelayd_a_SOURCES = \
 	relayd/dispatch_table.h \
 	relayd/fdstore.c \
 	relayd/fdstore.h \
+	relayd/hand_over.c \
+	relayd/hand_over.h \
 	relayd/handles.c \
 	relayd/handles.h \
 	relayd/identity.c \

@@ -17,6 +17,7 @@
 #include "ctl_client.h"
 #include "daemon.h"
 #include "fdstore.h"
+#include "hand_over.h"
 #include "keeper.h"
 #include "keeper_table.h"
 #include "log.h"
@@ -81,29 +82,12 @@ static void on_ready(enum relayd_exit status, const char *why, void *arg)
 	teller->pipe = -1;
 }
 
-/* Asks the relayd that serves the socket already.  -EAGAIN: it has ended meanwhile. */
-static int hand_over(const struct options *options, const char *socket, const struct teller *teller)
+/* To the relayd that serves the socket already.  -EAGAIN: it has ended meanwhile. */
+static int mount_elsewhere(const struct options *options, const char *socket, const struct teller *teller)
 {
-	const struct relay_ctl_mount_args args = {
-		.name = options->mount.name,
-		.mountpoint = options->mount.mountpoint,
-		.options = options->mount.options,
-		.backend = options->mount.backend,
-		.directory = options->mount.directory,
-		.via = (enum relay_ctl_via_wanted)options->mount.via,
-		.lives = options->mount.lives,
-		.request_timeout_ms = options->mount.request_timeout_ms,
-		.fail_after_ms = options->mount.fail_after_ms,
-		.shared_store = options->mount.shared_store,
-		.write_behind = options->mount.write_behind,
-		.socket_lane = options->mount.socket_lane,
-		.uring_lane = options->mount.uring_lane,
-		.no_resend = options->mount.no_resend,
-		.cache = options->mount.known,
-	};
 	unsigned status = EXIT_OK;
 	char why[512] = "";
-	int err = relay_internal_ctl_mount(socket, &args, why, sizeof(why), &status);
+	int err = hand_over(socket, &options->mount, why, sizeof(why), &status);
 
 	if (err == -EAGAIN)
 		return err;
@@ -126,7 +110,7 @@ static int serve(const struct options *options, const char *socket, struct telle
 	do {
 		result = daemon_run(&config);
 		if (result == -EADDRINUSE && config.mount && !options->foreground)
-			result = hand_over(options, socket, teller);
+			result = mount_elsewhere(options, socket, teller);
 	} while (result == -EAGAIN);
 	if (result != -EADDRINUSE)
 		return result;

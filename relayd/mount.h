@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "cache_options.h"
+#include "mount_choices.h"
 #include "supervisor.h"
 #include "way.h"
 
@@ -40,15 +40,7 @@ struct mount_config {
 	const char *directory;	/* where the command is run; NULL: / */
 	uid_t uid;		/* whose mount it is: user_id, group_id */
 	gid_t gid;
-	bool shared_store;	/* others write to the store too */
-	bool write_behind;	/* the backend acknowledges writes that it does later */
-	bool socket_lane;	/* the direct one is not to be taken */
-	bool uring_lane;	/* requests are to come by io_uring, where that can be */
-	bool no_resend;		/* the kernel is not asked to send requests again */
-	unsigned lives;		/* incarnations that a request may kill; 0: 3 */
-	uint32_t fail_after_ms;	/* without a backend for so long, applications get errors; 0: they wait */
-	uint32_t request_timeout_ms; /* for how long a backend may hold a request; 0: for ever */
-	struct relay_cache_options known; /* what the kernel may answer by itself */
+	struct relay_mount_choices choices;
 	struct cache_bpf *bpf;	/* by these programs; daemon_mount_add() sets it */
 };
 

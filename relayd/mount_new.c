@@ -243,14 +243,14 @@ int mount_dispatch_build(struct mount *mount, const struct mount_config *config)
 	mount->dispatch.keep.uid = mount->uid;
 	if (mount->uid != geteuid())
 		mount->dispatch.notify.limit = NOTIFY_USER_BYTES;
-	mount->dispatch.shared_store = config->shared_store;
-	cache_init(&mount->cache, mount->name, config->bpf, &config->known);
+	mount->dispatch.shared_store = config->choices.shared_store;
+	cache_init(&mount->cache, mount->name, config->bpf, &config->choices.known);
 	mount->dispatch.cache = &mount->cache;
-	mount->dispatch.direct.wanted = !config->socket_lane;
-	mount->dispatch.direct.no_resend = config->no_resend;
-	mount->dispatch.watch.limit_ns = (uint64_t)config->request_timeout_ms * 1000000u;
+	mount->dispatch.direct.wanted = !config->choices.socket_lane;
+	mount->dispatch.direct.no_resend = config->choices.no_resend;
+	mount->dispatch.watch.limit_ns = (uint64_t)config->choices.request_timeout_ms * 1000000u;
 	mount->dispatch.rings = &mount->rings;
-	mount->dispatch.translate.write_behind = config->write_behind;
+	mount->dispatch.translate.write_behind = config->choices.write_behind;
 	return 0;
 }
 
@@ -292,10 +292,10 @@ void mount_supervisor_build(struct mount *mount, const struct mount_config *conf
 		.way = mount->has_command ? &mount->way : NULL,
 		.environment = mount->environment,
 		.exit_ends = config->argv != NULL,
-		.lives = config->lives ? config->lives : LIVES_DEFAULT,
+		.lives = config->choices.lives ? config->choices.lives : LIVES_DEFAULT,
 		.init_ms = MOUNT_INIT_DEADLINE_MS,
 		.end_ms = END_DEADLINE_MS,
-		.fail_after_ms = config->fail_after_ms,
+		.fail_after_ms = config->choices.fail_after_ms,
 		.state = SUPERVISOR_STOPPED,
 		.channel = -1,
 		.mount = mount->id,
@@ -342,7 +342,7 @@ void mount_begin(struct mount *mount, struct loop *loop, const struct mount_conf
 	mount->place = config->place;
 	mount->ns = config->place ? config->place->ns_number : 0;
 	mount->unnamed = config->unnamed;
-	mount->uring = config->uring_lane;
+	mount->uring = config->choices.uring_lane;
 	rings_init(&mount->rings);
 	mount->on_gone = on_gone;
 	mount->arg = arg;

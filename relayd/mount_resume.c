@@ -44,17 +44,19 @@ static struct mount_config config_of(const struct left *left, const char *socket
 		.directory = left->texts.text[RECORD_DIRECTORY],
 		.uid = left->facts.uid,
 		.gid = left->facts.gid,
-		.shared_store = has(left, RECORD_SHARED_STORE),
-		.write_behind = has(left, RECORD_WRITE_BEHIND),
-		.socket_lane = has(left, RECORD_SOCKET_LANE),
-		.no_resend = has(left, RECORD_NO_RESEND),
-		.fail_after_ms = left->facts.fail_after_ms,
-		.request_timeout_ms = left->facts.request_timeout_ms,
-		.lives = left->facts.lives,
-		.known = {
-			.trust = left->facts.trust,
-			.negative_ms = left->facts.negative_ms,
-			.bpf = left->facts.bpf,
+		.choices = {
+			.shared_store = has(left, RECORD_SHARED_STORE),
+			.write_behind = has(left, RECORD_WRITE_BEHIND),
+			.socket_lane = has(left, RECORD_SOCKET_LANE),
+			.no_resend = has(left, RECORD_NO_RESEND),
+			.fail_after_ms = left->facts.fail_after_ms,
+			.request_timeout_ms = left->facts.request_timeout_ms,
+			.lives = left->facts.lives,
+			.known = {
+				.trust = left->facts.trust,
+				.negative_ms = left->facts.negative_ms,
+				.bpf = left->facts.bpf,
+			},
 		},
 	};
 }

@@ -58,17 +58,7 @@ static const char usage[] =
 	"relay_mount().  See relayd(8).\n";
 
 enum {
-	OPT_SHARED_STORE = 256,
-	OPT_WRITE_BEHIND,
-	OPT_BACKEND_VIA,
-	OPT_LIVES,
-	OPT_REQUEST_TIMEOUT,
-	OPT_DOWN_POLICY,
-	OPT_LANE,
-	OPT_RESEND,
-	OPT_TRUST,
-	OPT_NEGATIVE_TIMEOUT,
-	OPT_BPF,
+	OPT_BACKEND_VIA = 256,
 	OPT_LOG_LEVEL,
 	OPT_SOCKET,
 };
@@ -79,16 +69,7 @@ static const struct option long_options[] = {
 	{"backend-via", required_argument, NULL, OPT_BACKEND_VIA},
 	{"options", required_argument, NULL, 'o'},
 	{"name", required_argument, NULL, 'n'},
-	{"shared-store", no_argument, NULL, OPT_SHARED_STORE},
-	{"write-behind", no_argument, NULL, OPT_WRITE_BEHIND},
-	{"lives", required_argument, NULL, OPT_LIVES},
-	{"request-timeout", required_argument, NULL, OPT_REQUEST_TIMEOUT},
-	{"down-policy", required_argument, NULL, OPT_DOWN_POLICY},
-	{"lane", required_argument, NULL, OPT_LANE},
-	{"resend", required_argument, NULL, OPT_RESEND},
-	{"trust", required_argument, NULL, OPT_TRUST},
-	{"negative-timeout", required_argument, NULL, OPT_NEGATIVE_TIMEOUT},
-	{"bpf", required_argument, NULL, OPT_BPF},
+	RELAY_MOUNT_CHOICE_OPTIONS,
 	{"foreground", no_argument, NULL, 'f'},
 	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
 	{"socket", required_argument, NULL, OPT_SOCKET},
@@ -109,36 +90,12 @@ static void usage_check(const char *what)
 		usage_error(what);
 }
 
-static unsigned number_parse(const char *text)
-{
-	char *end;
-	unsigned long n;
-
-	errno = 0;
-	n = strtoul(text, &end, 10);
-	if (errno || *end || end == text || n < 1 || n > 1000)
-		usage_error("--lives takes a number from 1 to 1000");
-	return (unsigned)n;
-}
-
-/* Whether the word is `off`, and not `on`. */
-static bool choice_parse(const char *word, const char *on, const char *off, const char *error)
-{
-	if (strcmp(word, on) != 0 && strcmp(word, off) != 0)
-		usage_error(error);
-	return strcmp(word, off) == 0;
-}
-
-static void lane_parse(struct options *options, const char *lane)
-{
-	options->mount.uring_lane = strcmp(lane, "uring") == 0;
-	options->mount.socket_lane =
-		!options->mount.uring_lane &&
-		choice_parse(lane, "direct", "socket", "--lane takes direct, socket or uring");
-}
-
 static void option_take(struct options *options, int option)
 {
+	if (option >= RELAY_CHOICE_FIRST && option < RELAY_CHOICE_END) {
+		usage_check(relay_internal_choice_take(&options->mount.choices, option, optarg));
+		return;
+	}
 	switch (option) {
 	case 'm':
 		options->mount.mountpoint = optarg;
@@ -158,38 +115,6 @@ static void option_take(struct options *options, int option)
 	case OPT_BACKEND_VIA:
 		if (way_wanted_parse(optarg, &options->mount.via) < 0)
 			usage_error("--backend-via takes auto, fd, fusermount or preload");
-		break;
-	case OPT_SHARED_STORE:
-		options->mount.shared_store = true;
-		break;
-	case OPT_WRITE_BEHIND:
-		options->mount.write_behind = true;
-		break;
-	case OPT_LIVES:
-		options->mount.lives = number_parse(optarg);
-		break;
-	case OPT_REQUEST_TIMEOUT:
-		if (relay_internal_ctl_seconds(optarg, &options->mount.request_timeout_ms) < 0)
-			usage_error("--request-timeout takes seconds, from 0.1 to 4000000");
-		break;
-	case OPT_DOWN_POLICY:
-		if (relay_internal_ctl_down_policy(optarg, &options->mount.fail_after_ms) < 0)
-			usage_error("--down-policy takes wait or fail-after=SECONDS");
-		break;
-	case OPT_LANE:
-		lane_parse(options, optarg);
-		break;
-	case OPT_RESEND:
-		options->mount.no_resend = choice_parse(optarg, "auto", "off", "--resend takes auto or off");
-		break;
-	case OPT_TRUST:
-		usage_check(relay_internal_cache_trust_take(&options->mount.known, optarg));
-		break;
-	case OPT_NEGATIVE_TIMEOUT:
-		usage_check(relay_internal_cache_timeout_take(&options->mount.known, optarg));
-		break;
-	case OPT_BPF:
-		usage_check(relay_internal_cache_bpf_take(&options->mount.known, optarg));
 		break;
 	case OPT_LOG_LEVEL:
 		if (log_level_parse(optarg, &options->level) < 0)
@@ -222,16 +147,12 @@ void options_parse(struct options *options, int argc, char **argv)
 	if (options->mount.mountpoint && !options->mount.backend)
 		usage_error("--mount needs --backend");
 	if (!options->mount.mountpoint &&
-	    (options->mount.backend || options->mount.options || options->mount.name || options->mount.shared_store ||
-	     options->mount.write_behind || options->mount.socket_lane || options->mount.uring_lane ||
-	     options->mount.no_resend || options->mount.via || options->mount.request_timeout_ms ||
-	     options->mount.fail_after_ms || options->mount.known.trust || options->mount.known.negative_ms ||
-	     options->mount.known.bpf))
-		usage_error("--backend, --backend-via, --name, --shared-store, --write-behind, --request-timeout, "
-			    "--down-policy, --lane, --resend, --trust, --negative-timeout, --bpf and -o go with "
-			    "--mount");
-	usage_check(relay_internal_cache_options_check(&options->mount.known, options->mount.shared_store,
-						       options->mount.uring_lane));
+	    (options->mount.backend || options->mount.options || options->mount.name || options->mount.via ||
+	     relay_internal_choices_made(&options->mount.choices)))
+		usage_error("--backend, --backend-via, --name, --shared-store, --write-behind, --lives, "
+			    "--request-timeout, --down-policy, --lane, --resend, --trust, --negative-timeout, --bpf "
+			    "and -o go with --mount");
+	usage_check(relay_internal_choices_check(&options->mount.choices));
 	if (options->mount.backend && way_check(options->mount.backend, options->mount.via, why, sizeof(why)) < 0)
 		usage_error(why);
 }

@@ -65,6 +65,7 @@ unit_tests += tests/unit/test_loop
 unit_tests += tests/unit/test_nodes
 tests_unit_test_nodes_SOURCES = tests/unit/test_nodes.c $(fs_test_sources)
 tests_unit_test_nodes_LDADD = $(fs_ldadd)
+unit_tests += tests/unit/test_mount_choices
 unit_tests += tests/unit/test_mount_relay
 tests_unit_test_mount_relay_LDADD = ways/libmount_relay.a $(CRITERION_LIBS)
 unit_tests += tests/unit/test_mountopts

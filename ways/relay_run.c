@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "ctl_client.h"
+#include "mount_choices.h"
 
 /* Exit statuses, as relayd(8) has them. */
 enum {
@@ -30,15 +31,7 @@ struct options {
 	const char *name;
 	const char *options;
 	const char *socket;
-	unsigned lives; /* 0: relayd's default */
-	uint32_t request_timeout_ms; /* 0: none */
-	uint32_t fail_after_ms;	     /* 0: never */
-	bool shared_store;
-	bool write_behind;
-	bool socket_lane;
-	bool uring_lane;
-	bool no_resend;
-	struct relay_cache_options cache;
+	struct relay_mount_choices choices;
 	char **argv;
 };
 
@@ -76,32 +69,13 @@ static const char usage[] = "usage: relay-run [--name NAME] [-o OPTION,...] [--s
 			    "Ends when the mount serves, with a line that says so.  See relay-run(1).\n";
 
 enum {
-	OPT_SHARED_STORE = 256,
-	OPT_WRITE_BEHIND,
-	OPT_LIVES,
-	OPT_REQUEST_TIMEOUT,
-	OPT_DOWN_POLICY,
-	OPT_LANE,
-	OPT_RESEND,
-	OPT_TRUST,
-	OPT_NEGATIVE_TIMEOUT,
-	OPT_BPF,
-	OPT_SOCKET,
+	OPT_SOCKET = 256,
 };
 
 static const struct option long_options[] = {
 	{"name", required_argument, NULL, 'n'},
 	{"options", required_argument, NULL, 'o'},
-	{"shared-store", no_argument, NULL, OPT_SHARED_STORE},
-	{"write-behind", no_argument, NULL, OPT_WRITE_BEHIND},
-	{"lives", required_argument, NULL, OPT_LIVES},
-	{"request-timeout", required_argument, NULL, OPT_REQUEST_TIMEOUT},
-	{"down-policy", required_argument, NULL, OPT_DOWN_POLICY},
-	{"lane", required_argument, NULL, OPT_LANE},
-	{"resend", required_argument, NULL, OPT_RESEND},
-	{"trust", required_argument, NULL, OPT_TRUST},
-	{"negative-timeout", required_argument, NULL, OPT_NEGATIVE_TIMEOUT},
-	{"bpf", required_argument, NULL, OPT_BPF},
+	RELAY_MOUNT_CHOICE_OPTIONS,
 	{"socket", required_argument, NULL, OPT_SOCKET},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
@@ -128,26 +102,6 @@ static void usage_check(const char *what)
 		die(EXIT_USAGE, "%s", what);
 }
 
-static unsigned number_parse(const char *text)
-{
-	char *end;
-	unsigned long n;
-
-	errno = 0;
-	n = strtoul(text, &end, 10);
-	if (errno || *end || end == text || n < 1 || n > 1000)
-		die(EXIT_USAGE, "--lives takes a number from 1 to 1000");
-	return (unsigned)n;
-}
-
-/* Whether the word is `off`, and not `on`. */
-static bool choice_parse(const char *word, const char *on, const char *off, const char *option)
-{
-	if (strcmp(word, on) != 0 && strcmp(word, off) != 0)
-		die(EXIT_USAGE, "%s takes %s or %s", option, on, off);
-	return strcmp(word, off) == 0;
-}
-
 static void command_check(char **argv)
 {
 	unsigned i;
@@ -157,69 +111,42 @@ static void command_check(char **argv)
 			die(EXIT_USAGE, "argument %u of the command is empty: relayd cannot be given it", i);
 }
 
+static void option_take(struct options *options, int option)
+{
+	if (option >= RELAY_CHOICE_FIRST && option < RELAY_CHOICE_END) {
+		usage_check(relay_internal_choice_take(&options->choices, option, optarg));
+		return;
+	}
+	switch (option) {
+	case 'n':
+		options->name = optarg;
+		break;
+	case 'o':
+		options->options = optarg;
+		break;
+	case OPT_SOCKET:
+		options->socket = optarg;
+		break;
+	case 'h':
+		fputs(usage, stdout);
+		exit(0);
+	case 'V':
+		puts("relay-run " PACKAGE_VERSION);
+		exit(0);
+	default:
+		fputs("Try 'relay-run --help'.\n", stderr);
+		exit(EXIT_USAGE);
+	}
+}
+
 static void options_parse(struct options *options, int argc, char **argv)
 {
 	int option;
 
 	/* The command's own options are behind its name. */
-	while ((option = getopt_long(argc, argv, "+n:o:hV", long_options, NULL)) != -1) {
-		switch (option) {
-		case 'n':
-			options->name = optarg;
-			break;
-		case 'o':
-			options->options = optarg;
-			break;
-		case OPT_SHARED_STORE:
-			options->shared_store = true;
-			break;
-		case OPT_WRITE_BEHIND:
-			options->write_behind = true;
-			break;
-		case OPT_LIVES:
-			options->lives = number_parse(optarg);
-			break;
-		case OPT_REQUEST_TIMEOUT:
-			if (relay_internal_ctl_seconds(optarg, &options->request_timeout_ms) < 0)
-				die(EXIT_USAGE, "--request-timeout takes seconds, from 0.1 to 4000000");
-			break;
-		case OPT_DOWN_POLICY:
-			if (relay_internal_ctl_down_policy(optarg, &options->fail_after_ms) < 0)
-				die(EXIT_USAGE, "--down-policy takes wait or fail-after=SECONDS");
-			break;
-		case OPT_LANE:
-			options->uring_lane = strcmp(optarg, "uring") == 0;
-			options->socket_lane =
-				!options->uring_lane && choice_parse(optarg, "direct", "socket", "--lane");
-			break;
-		case OPT_RESEND:
-			options->no_resend = choice_parse(optarg, "auto", "off", "--resend");
-			break;
-		case OPT_TRUST:
-			usage_check(relay_internal_cache_trust_take(&options->cache, optarg));
-			break;
-		case OPT_NEGATIVE_TIMEOUT:
-			usage_check(relay_internal_cache_timeout_take(&options->cache, optarg));
-			break;
-		case OPT_BPF:
-			usage_check(relay_internal_cache_bpf_take(&options->cache, optarg));
-			break;
-		case OPT_SOCKET:
-			options->socket = optarg;
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			exit(0);
-		case 'V':
-			puts("relay-run " PACKAGE_VERSION);
-			exit(0);
-		default:
-			fputs("Try 'relay-run --help'.\n", stderr);
-			exit(EXIT_USAGE);
-		}
-	}
-	usage_check(relay_internal_cache_options_check(&options->cache, options->shared_store,
-							       options->uring_lane));
+	while ((option = getopt_long(argc, argv, "+n:o:hV", long_options, NULL)) != -1)
+		option_take(options, option);
+	usage_check(relay_internal_choices_check(&options->choices));
 	options->argv = argv + optind;
 	if (!*options->argv)
 		die(EXIT_USAGE, "which command?\nTry 'relay-run --help'.");
@@ -287,15 +214,7 @@ static void run(const struct options *options)
 	if (fds[1] < 0)
 		die(EXIT_FAILED, "the working directory: %s", strerror(errno));
 	body = relay_internal_ctl_command(client, RELAY_CTL_RUN, sizeof(*body));
-	body->flags = htole32((options->shared_store ? RELAY_CTL_MOUNT_SHARED_STORE : 0) |
-			      (options->write_behind ? RELAY_CTL_MOUNT_WRITE_BEHIND : 0) |
-			      (options->socket_lane ? RELAY_CTL_MOUNT_SOCKET_LANE : 0) |
-			      (options->uring_lane ? RELAY_CTL_MOUNT_URING_LANE : 0) |
-			      (options->no_resend ? RELAY_CTL_MOUNT_NO_RESEND : 0));
-	body->lives = htole32(options->lives);
-	body->request_timeout_ms = htole32(options->request_timeout_ms);
-	body->fail_after_ms = htole32(options->fail_after_ms);
-	body->cache = relay_internal_cache_options_pack(&options->cache);
+	RELAY_MOUNT_CHOICES_PACK(body, &options->choices);
 	relay_internal_ctl_put(&client->frame, &body->name, options->name);
 	relay_internal_ctl_put(&client->frame, &body->options, options->options);
 	if (relay_internal_ctl_call(client, fds, RELAY_CTL_RUN_FDS, NULL, why, sizeof(why), &exit_status) < 0)

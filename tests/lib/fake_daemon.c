@@ -114,12 +114,12 @@ int daemon_mount_add(struct daemon *daemon, const struct mount_config *config, s
 	snprintf(asked->directory, sizeof(asked->directory), "%s", config->directory ? config->directory : "");
 	asked->uid = config->uid;
 	asked->gid = config->gid;
-	asked->shared_store = config->shared_store;
-	asked->socket_lane = config->socket_lane;
-	asked->no_resend = config->no_resend;
-	asked->lives = config->lives;
-	asked->request_timeout_ms = config->request_timeout_ms;
-	asked->fail_after_ms = config->fail_after_ms;
+	asked->shared_store = config->choices.shared_store;
+	asked->socket_lane = config->choices.socket_lane;
+	asked->no_resend = config->choices.no_resend;
+	asked->lives = config->choices.lives;
+	asked->request_timeout_ms = config->choices.request_timeout_ms;
+	asked->fail_after_ms = config->choices.fail_after_ms;
 	asked->wanted = config->via;
 	asked->unnamed = config->unnamed;
 	asked->words = asked->variables = 0;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "hand_over.h"
 #include "lib/ctl_client_test.h"
 
 TestSuite(ctl_pending, .init = ctl_test_setup, .fini = ctl_test_teardown, .timeout = 30);
@@ -149,9 +150,9 @@ Test(ctl_pending, mount_that_ends_first_says_why)
 	cr_expect_str_eq(ctl_test_why, "no such program");
 	/* The same through the function that relayd uses, where it cannot even begin. */
 	fake_daemon_refuse(ctl_test_fake, -ENOTDIR, "/mnt/new: not a directory");
-	cr_expect_eq(relay_internal_ctl_mount(fake_daemon_path(ctl_test_fake),
-					      &(struct relay_ctl_mount_args){.mountpoint = "/mnt/new", .backend = "x"},
-					      ctl_test_why, sizeof(ctl_test_why), &status),
+	cr_expect_eq(hand_over(fake_daemon_path(ctl_test_fake),
+			       &(struct mount_config){.mountpoint = "/mnt/new", .backend = "x"}, ctl_test_why,
+			       sizeof(ctl_test_why), &status),
 		     -ENOTDIR);
 	cr_expect_str_eq(ctl_test_why, "/mnt/new: not a directory");
 	cr_expect_eq(status, 4u);
@@ -188,9 +189,9 @@ Test(ctl_pending, mountpoint_that_is_relative_is_refused)
 {
 	unsigned status = 0;
 
-	cr_expect_eq(relay_internal_ctl_mount(fake_daemon_path(ctl_test_fake),
-					      &(struct relay_ctl_mount_args){.mountpoint = "mnt", .backend = "x"},
-					      ctl_test_why, sizeof(ctl_test_why), &status),
+	cr_expect_eq(hand_over(fake_daemon_path(ctl_test_fake),
+			       &(struct mount_config){.mountpoint = "mnt", .backend = "x"}, ctl_test_why,
+			       sizeof(ctl_test_why), &status),
 		     -EINVAL);
 	cr_expect_eq(status, 2u);
 }
