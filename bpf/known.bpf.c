@@ -16,6 +16,12 @@
 
 char programs_license[] SEC("license") = "GPL";
 
+/* All others' walks end here. */
+static __always_inline bool on_fuse(const struct inode *inode)
+{
+	return inode->i_sb->s_magic == FUSE_SUPER_MAGIC;
+}
+
 static __always_inline __u64 inode_nodeid(struct inode *inode)
 {
 	struct fuse_inode *fuse = (void *)inode - bpf_core_field_offset(struct fuse_inode, inode);
@@ -35,7 +41,11 @@ static __always_inline void meanwhile_dropped(__u32 slot, const struct known_nam
 		bpf_map_delete_elem(map, key);
 }
 
-static __always_inline int permission(struct inode *inode, int mask)
+/*
+ * In a FUSE filesystem.  A function of its own, so that the walks of all others, which end before it, pay
+ * for no stack of this size, and for none of the registers that it has to save.
+ */
+static __noinline int permission(struct inode *inode, int mask)
 {
 	struct super_block *sb = inode->i_sb;
 	struct place place = {};
@@ -47,9 +57,6 @@ static __always_inline int permission(struct inode *inode, int mask)
 	__u64 at;
 	int verdict, end;
 
-	/* All others' walks end here. */
-	if (sb->s_magic != FUSE_SUPER_MAGIC)
-		return 0;
 	place.trust = mount_trust(sb, &place.slot);
 	if (!place.trust)
 		return 0;
@@ -57,7 +64,7 @@ static __always_inline int permission(struct inode *inode, int mask)
 	if (!nd)
 		return 0;
 	place.dir = inode_nodeid(inode);
-	dir = slot_look(&dirs, place.slot, &place.dir);
+	dir = slot_look(&dirs, &place.slot, &place.dir);
 	if (!dir)
 		return 0;
 	place.complete = dir->complete;
@@ -89,11 +96,11 @@ static __always_inline int permission(struct inode *inode, int mask)
 			meanwhile_dropped(place.slot, &key);
 		/* The short key is the beginning of this one. */
 		if (place.complete)
-			present = len <= KNOWN_16 ? slot_look(&present_16, place.slot, &key)
-						  : slot_look(&present_48, place.slot, &key);
+			present = len <= KNOWN_16 ? slot_look(&present_16, &place.slot, &key)
+						  : slot_look(&present_48, &place.slot, &key);
 		if (place_asks_word(&place))
-			word = len <= KNOWN_16 ? slot_look(&names_16, place.slot, &key)
-					       : slot_look(&names_48, place.slot, &key);
+			word = len <= KNOWN_16 ? slot_look(&names_16, &place.slot, &key)
+					       : slot_look(&names_48, &place.slot, &key);
 		verdict = place_judge(&place, key.name, present, word);
 	}
 	switch (verdict) {
@@ -148,7 +155,7 @@ static __always_inline int getxattr(struct dentry *dentry, const char *name)
 	__u64 *word;
 	int number;
 
-	if (!inode || inode->i_sb->s_magic != FUSE_SUPER_MAGIC)
+	if (!inode || !on_fuse(inode))
 		return 0;
 	if (!(mount_trust(inode->i_sb, &slot) & KNOWN_TRUST_XATTR))
 		return 0;
@@ -158,7 +165,7 @@ static __always_inline int getxattr(struct dentry *dentry, const char *name)
 		return 0;
 	key.nodeid = inode_nodeid(inode);
 	key.xattr = number;
-	word = slot_look(&xattrs, slot, &key);
+	word = slot_look(&xattrs, &slot, &key);
 	if (!word || !(known_flags(*word, known_tag(key.nodeid, number, 0), bpf_ktime_get_boot_ns()) & KNOWN_ABSENT))
 		return 0;
 	count(slot, KNOWN_COUNT_XATTR);
@@ -180,13 +187,13 @@ static __always_inline void filesystem_gone(struct super_block *sb)
 SEC("?lsm/inode_permission")
 int BPF_PROG(lsm_permission, struct inode *inode, int mask, int ret)
 {
-	return ANSWER(ret, permission(inode, mask));
+	return ret || !on_fuse(inode) ? ret : permission(inode, mask);
 }
 
 SEC("?fmod_ret/security_inode_permission")
 int BPF_PROG(fmod_permission, struct inode *inode, int mask, int ret)
 {
-	return ANSWER(ret, permission(inode, mask));
+	return ret || !on_fuse(inode) ? ret : permission(inode, mask);
 }
 
 SEC("?lsm/inode_getxattr")

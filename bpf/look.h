@@ -24,7 +24,6 @@ enum verdict {
 /* Whether the directory has been complete from when the place was looked at until now. */
 static __always_inline bool place_complete(const struct place *place)
 {
-	__u64 dir = place->dir;
 	struct known_dir *now;
 
 	/*
@@ -33,7 +32,7 @@ static __always_inline bool place_complete(const struct place *place)
 	 */
 	if (!KEEPS(KNOWN_RULE_AGAIN))
 		return 1;
-	now = slot_look(&dirs, place->slot, &dir);
+	now = slot_look(&dirs, &place->slot, &place->dir);
 	return now && now->complete == place->complete && now->since == place->since && now->until == place->until;
 }
 
@@ -86,9 +85,9 @@ static __noinline int look_long(struct place *place, __u64 at)
 	key.dir = place->dir;
 	key.zero = 0;
 	if (place->complete)
-		present = slot_look(&present_256, place->slot, &key);
+		present = slot_look(&present_256, &place->slot, &key);
 	if (place_asks_word(place))
-		word = slot_look(&names_256, place->slot, &key);
+		word = slot_look(&names_256, &place->slot, &key);
 	return place_judge(place, key.name, present, word) | key.len << 8;
 }
 

@@ -57,10 +57,10 @@ MAPS_OF(names_48, BPF_MAP_TYPE_LRU_HASH, 0, struct known_name_48, __u64);
 MAPS_OF(names_256, BPF_MAP_TYPE_LRU_HASH, 0, struct known_name_256, __u64);
 MAPS_OF(xattrs, BPF_MAP_TYPE_LRU_HASH, 0, struct known_xattr_key, __u64);
 
-/* Looks a key up in the map of a slot. */
-static __always_inline void *slot_look(void *maps, __u32 slot, const void *key)
+/* Looks a key up in the map of a slot.  By its address: no copy takes room on the stack. */
+static __always_inline void *slot_look(void *maps, const __u32 *slot, const void *key)
 {
-	void *map = bpf_map_lookup_elem(maps, &slot);
+	void *map = bpf_map_lookup_elem(maps, slot);
 
 	return map ? bpf_map_lookup_elem(map, key) : 0;
 }

@@ -41,8 +41,11 @@ static __always_inline __u32 name_cut_48(char *name)
 	__u64 more = ~0ull, len = 0;
 
 #pragma unroll
-	for (unsigned int i = 0; i < KNOWN_48 / 8; i++)
+	for (unsigned int i = 0; i < KNOWN_48 / 8; i++) {
 		len += word_cut((__u64 *)name + i, &more);
+		/* One word after the other: all at once they would go through the stack, which has no room for that. */
+		__asm__ volatile("" ::: "memory");
+	}
 	return len;
 }
 
