@@ -74,9 +74,9 @@ static __always_inline bool call_walks(struct nameidata *nd, __u64 path)
 	if (!with_uptr || !path)
 		return 0;
 	if (bpf_core_field_exists(with_uptr->uptr))
-		return (__u64)BPF_CORE_READ(with_uptr, uptr) == path;
+		return (__u64)with_uptr->uptr == path;
 	/* Of later kernels the text tells.  Another path that begins alike is one of this call's own. */
-	if (bpf_probe_read_kernel_str(walked, sizeof(walked), BPF_CORE_READ(nd, name, name)) <= 0 ||
+	if (bpf_probe_read_kernel_str(walked, sizeof(walked), nd->name->name) <= 0 ||
 	    bpf_probe_read_user_str(asked, sizeof(asked), (void *)path) <= 0)
 		return 0;
 #pragma unroll

@@ -45,7 +45,7 @@ static __always_inline void meanwhile_dropped(__u32 slot, const struct known_nam
  * In a FUSE filesystem.  A function of its own, so that the walks of all others, which end before it, pay
  * for no stack of this size, and for none of the registers that it has to save.
  */
-static __noinline int permission(struct inode *inode, int mask)
+static __noinline int permission(struct inode *inode, int mask, int ret)
 {
 	struct super_block *sb = inode->i_sb;
 	struct place place = {};
@@ -57,6 +57,8 @@ static __noinline int permission(struct inode *inode, int mask)
 	__u64 at;
 	int verdict, end;
 
+	if (ret)
+		return ret;
 	place.trust = mount_trust(sb, &place.slot);
 	if (!place.trust)
 		return 0;
@@ -187,13 +189,13 @@ static __always_inline void filesystem_gone(struct super_block *sb)
 SEC("?lsm/inode_permission")
 int BPF_PROG(lsm_permission, struct inode *inode, int mask, int ret)
 {
-	return ret || !on_fuse(inode) ? ret : permission(inode, mask);
+	return on_fuse(inode) ? permission(inode, mask, ret) : ret;
 }
 
 SEC("?fmod_ret/security_inode_permission")
 int BPF_PROG(fmod_permission, struct inode *inode, int mask, int ret)
 {
-	return ret || !on_fuse(inode) ? ret : permission(inode, mask);
+	return on_fuse(inode) ? permission(inode, mask, ret) : ret;
 }
 
 SEC("?lsm/inode_getxattr")

@@ -8,9 +8,9 @@ static __always_inline int walk_last_type(struct nameidata *nd)
 	struct nameidata___enum *with_enum = (void *)nd;
 
 	if (bpf_core_field_exists(with_int->last_type))
-		return BPF_CORE_READ(with_int, last_type);
+		return with_int->last_type;
 	if (bpf_core_field_exists(with_enum->last_type))
-		return BPF_CORE_READ(with_enum, last_type);
+		return with_enum->last_type;
 	return -1;
 }
 

@@ -15,8 +15,8 @@ static __always_inline __u64 walk_path(struct nameidata *nd)
 	struct nameidata___pathname *with_path = (void *)nd;
 
 	if (bpf_core_field_exists(with_path->pathname))
-		return (__u64)BPF_CORE_READ(with_path, pathname);
-	return (__u64)BPF_CORE_READ(nd, name, name);
+		return (__u64)with_path->pathname;
+	return (__u64)nd->name->name;
 }
 
 /*
