@@ -589,7 +589,7 @@ RACE_SECONDS = 600
 RACE_KERNEL = 6.12
 race-bpf: all $(check_LTLIBRARIES) $(check_PROGRAMS)
 	@RELAY_RACE_SECONDS=$(RACE_SECONDS); export RELAY_RACE_SECONDS; \
-	RELAY_RACE_PARTS='$(RACE_PARTS)'; export RELAY_RACE_PARTS; $(bpf_guest) --kernel $(RACE_KERNEL) --cpus 4 \
+	RELAY_RACE_PARTS='$(RACE_PARTS)'; export RELAY_RACE_PARTS; $(bpf_guest) --kernel $(RACE_KERNEL) --cpus 4 --threads safe \
 		--append 'lsm=capability,bpf preempt=full' tests/bpf/race.sh
 # What it saves and costs that the kernel answers: figures of a machine that is emulated.
 GAIN_KERNEL = 6.12

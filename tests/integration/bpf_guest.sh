@@ -7,8 +7,8 @@ cd "$top_builddir"
 status_of bash "$top_srcdir/tests/backends/build" passthrough
 [ "$status" = 0 ] || exit "$status"
 
-# One processor each: where there are more qemu 7.2 may have one execute the breakpoint that another has put where
-# a program is attached, and has taken back already (Oops: int3).  More are for make race-bpf.
+# One processor each: more that are safe (--threads of tests/guest/run) take turns, and twice the time.  Four
+# are for make race-bpf.
 declare -A guests
 for kernel in 6.12 6.1; do
 	bash "$top_srcdir/tests/guest/run" --kernel "$kernel" --cpus 1 --memory 1G --deadline 840 \
