@@ -13,7 +13,7 @@ bpf_headers = \
 	bpf/name.h \
 	bpf/rules.h \
 	bpf/walk.h
-EXTRA_DIST += $(bpf_headers) bpf/known.bpf.c bpf/calibrate.bpf.c
+EXTRA_DIST += $(bpf_headers) bpf/known.bpf.c bpf/calibrate.bpf.c bpf/empty.bpf.c
 
 bpf_compile = $(BPF_CLANG) -target bpf -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror $(BPF_CFLAGS) $(LIBBPF_CFLAGS) \
 	-I$(top_srcdir)/bpf
@@ -24,7 +24,11 @@ bpf/%.bpf.o: bpf/%.bpf.c $(bpf_headers)
 # With rules that can be left out, for tests.
 bpf/known-rules.elf: bpf/known.bpf.c $(bpf_headers)
 	$(AM_V_GEN)$(MKDIR_P) bpf && $(bpf_compile) -DKNOWN_RULES_OFF -c -o $@ $<
+
+# For tests that measure.
+bpf/empty.elf: bpf/empty.bpf.c bpf/kernel.h
+	$(AM_V_GEN)$(MKDIR_P) bpf && $(bpf_compile) -c -o $@ $<
 endif
-CLEANFILES += bpf/known.bpf.o bpf/calibrate.bpf.o bpf/known-rules.elf
+CLEANFILES += bpf/known.bpf.o bpf/calibrate.bpf.o bpf/known-rules.elf bpf/empty.elf
 
 .DELETE_ON_ERROR:

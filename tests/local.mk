@@ -292,7 +292,8 @@ integration_programs += tests/integration/hangs
 # Not tests, but called by them: tests/integration/X.c.
 helper_programs =
 if HAVE_BPF
-# Run in a guest, by bpf_guest.sh.
+# Run in a guest, by bpf_guest.sh, race-bpf and bench-bpf.
+helper_programs += tests/bpf/costs
 helper_programs += tests/bpf/known
 tests_bpf_known_SOURCES = \
 	tests/bpf/calls.h \
@@ -313,7 +314,7 @@ helper_programs += tests/bpf/loaded
 helper_programs += tests/bpf/lookers
 helper_programs += tests/bpf/looks
 helper_programs += tests/bpf/renames
-check_DATA = bpf/known-rules.elf
+check_DATA = bpf/known-rules.elf bpf/empty.elf
 endif
 helper_programs += tests/integration/badinput_backend
 helper_programs += tests/integration/preload_calls
@@ -594,9 +595,13 @@ race-bpf: all $(check_LTLIBRARIES) $(check_PROGRAMS)
 # What it saves and costs that the kernel answers: figures of a machine that is emulated.
 GAIN_KERNEL = 6.12
 GAIN_ROUNDS = 3
-bench-bpf: all $(check_LTLIBRARIES) $(check_PROGRAMS)
-	@RELAY_GAIN_ROUNDS=$(GAIN_ROUNDS); export RELAY_GAIN_ROUNDS; GUEST_PACKAGES='gcc python3'; export GUEST_PACKAGES; \
-	$(bpf_guest) --kernel $(GAIN_KERNEL) --cpus 1 --append lsm=capability,bpf tests/bpf/gain.sh
+GAIN_PARTS = looks work
+GAIN_CLOCK = real
+GAIN_LSM = capability,bpf
+bench-bpf: all $(check_LTLIBRARIES) $(check_PROGRAMS) $(check_DATA)
+	@RELAY_GAIN_ROUNDS=$(GAIN_ROUNDS); export RELAY_GAIN_ROUNDS; RELAY_GAIN_PARTS='$(GAIN_PARTS)'; export RELAY_GAIN_PARTS; \
+	GUEST_PACKAGES='gcc python3'; export GUEST_PACKAGES; \
+	$(bpf_guest) --kernel $(GAIN_KERNEL) --cpus 1 --clock $(GAIN_CLOCK) --append lsm=$(GAIN_LSM) tests/bpf/gain.sh
 .PHONY: bench-bpf race-bpf
 EXTRA_DIST += tests/bpf/gain.sh tests/bpf/mounts.sh tests/bpf/race.sh
 EXTRA_DIST += tests/guest/disk tests/guest/init tests/guest/inside tests/guest/kernel tests/guest/run

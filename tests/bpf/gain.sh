@@ -1,17 +1,21 @@
 # What it saves that the kernel answers for what does not exist, and what that costs: requests, and
 # time.  Figures, not a test.  Run in a guest:
 #
-#	make bench-bpf [GAIN_KERNEL=6.1] [GAIN_ROUNDS=3]
+#	make bench-bpf [GAIN_KERNEL=6.1] [GAIN_ROUNDS=3] [GAIN_PARTS='looks work'] [GAIN_CLOCK=instructions] \
+#		[GAIN_LSM=capability]
 #
 # In each round every mount is made once, in turn, so what else the machine does meets all alike.
-# Each measurement is told when it is made, and the medians in the end.
+# Each measurement is told when it is made, and the medians in the end.  Where the guest's clock counts
+# instructions (--clock instructions of tests/guest/run) a nanosecond is one.  Where bpf is not in the kernel's
+# list of LSMs the programs are attached in the other way.
 . "${top_srcdir:?run me through make bench-bpf}/tests/functions.sh"
 
 requires_fuse
 requires_program jq gcc git python3
 
-looks=$top_builddir/tests/bpf/looks
+helpers=$top_builddir/tests/bpf
 rounds=${RELAY_GAIN_ROUNDS:-3}
+parts=${RELAY_GAIN_PARTS:-looks work}
 figures=$tmp/figures
 
 # served TRUST: the kernel's own caches hold what exists for as long as this takes.
@@ -35,31 +39,49 @@ figure()
 
 # ---- looks at one name ---------------------------------------------------------
 
-# looked COUNT DIR NAME WHAT…: from within DIR, so that the way to it costs nothing.
+# looked COUNT [DIR NAME WHAT]…: in turns.
 looked()
 {
-	local count=$1 name=$3
+	local count=$1 of=() what=() ns i
 
-	figure ns "$(cd "$2" && "$looks" "$count" "$name")" "${*:4}"
+	shift
+	while [ $# != 0 ]; do
+		of+=("$1" "$2")
+		what+=("$3")
+		shift 3
+	done
+	mapfile -t ns < <("$helpers/looks" "$count" "${of[@]}")
+	for i in "${!what[@]}"; do figure ns "${ns[i]}" "stat of ${what[i]}"; done
+}
+
+# What others pay: the kernel's way into a program and out of it, and the program's first instructions.
+looks_of_others()
+{
+	local state ns
+
+	"$helpers/costs" 20 "$others/a/b/c/d/e/f" >"$tmp/costs"
+	while read -r state ns; do
+		figure ns "$ns" "stat of 6 components on tmpfs, attached: $state"
+	done <"$tmp/costs"
 }
 
 looks_round()
 {
 	served none
-	looked 100 "$mnt/listed" absent 'stat of an absent name, asked for'
-	looked 2000 "$mnt/listed" a/b/c/there 'stat of 4 components that are there, nothing loaded'
-	looked 2000 "$tmp" absent 'stat of an absent name, from the dcache (ext4)'
-	looked 2000 "$others" a/b/c/d/e/f 'stat of 6 components on tmpfs, nothing loaded'
+	looked 5 "$mnt/listed" absent 'an absent name, asked for'
+	looked 200 "$mnt/listed" a/b/c/there '4 components that are there, nothing attached' \
+		"$tmp" absent 'an absent name, from the dcache (ext4), nothing attached'
 	relayd_stop
+	looks_of_others
 	served complete
-	looked 2000 "$mnt/unlisted" absent 'stat of an absent name, known absent'
-	looked 2000 "$mnt/unlisted" "absent$(printf '%030d' 0)" 'stat of an absent name of 36 bytes, known absent'
-	looked 2000 "$mnt/unlisted" "absent$(printf '%0194d' 0)" 'stat of an absent name of 200 bytes, known absent'
-	looked 2000 "$mnt/unlisted" a/b/c/there 'stat of 4 components that are there, loaded'
+	looked 200 "$tmp" absent 'an absent name, from the dcache (ext4)' \
+		"$mnt/unlisted" absent 'an absent name, known absent' \
+		"$mnt/unlisted" "absent$(printf '%030d' 0)" 'an absent name of 36 bytes, known absent' \
+		"$mnt/unlisted" "absent$(printf '%0194d' 0)" 'an absent name of 200 bytes, known absent' \
+		"$mnt/unlisted" a/b/c/there '4 components that are there'
 	ls -R "$mnt/listed" >/dev/null
-	looked 2000 "$mnt/listed" absent 'stat of an absent name, not in a complete directory'
-	looked 2000 "$mnt/listed" a/b/c/there 'stat of 4 components that are there, in complete directories'
-	looked 2000 "$others" a/b/c/d/e/f 'stat of 6 components on tmpfs, loaded'
+	looked 200 "$mnt/listed" absent 'an absent name, not in a complete directory' \
+		"$mnt/listed" a/b/c/there '4 components that are there, in complete directories'
 	relayd_stop
 }
 
@@ -167,14 +189,40 @@ cleanup_fn umount "$others"
 mkdir -p "$others/a/b/c/d/e"
 touch "$others/a/b/c/d/e/f"
 
+echo "lsm: $(</sys/kernel/security/lsm)"
 for ((round = 1; round <= rounds; round++)); do
 	echo "---- round $round of $rounds, after $SECONDS s"
-	looks_round
-	work_round
+	for part in $parts; do
+		case $part in
+			looks | work) "${part}_round" ;;
+			*) fail "GAIN_PARTS: looks or work, not $part" ;;
+		esac
+	done
 done
 echo "---- medians of $rounds, least and most"
 sort -t "$(printf '\t')" -k 1,1 -k 3,3 -k 2,2n "$figures" | awk -F '\t' '
-	function tell() { if (n) printf "%s: %s %s (%s to %s)\n", what, value[int((n + 1) / 2)], unit, value[1], value[n] }
+	function tell()
+	{
+		if (!n)
+			return
+		median[what] = value[int((n + 1) / 2)]
+		printf "%s: %s %s (%s to %s)\n", what, median[what], unit, value[1], value[n]
+	}
+	function percent(of, than) { return of && than ? sprintf("%+.1f %%", (of / than - 1) * 100) : "not measured" }
+	function times(of, than) { return of && than ? sprintf("%.2f times", of / than) : "not measured" }
+
 	$1 != what || $3 != unit { tell(); what = $1; unit = $3; n = 0 }
 	{ value[++n] = $2 }
-	END { tell() }'
+	END {
+		tell()
+		tmpfs = "stat of 6 components on tmpfs, attached: "
+		absent = "stat of an absent name, "
+		print "---- what others pay on 6 components"
+		print "an empty program: " percent(median[tmpfs "empty"], median[tmpfs "nothing"])
+		print "relayd'\''s: " percent(median[tmpfs "ours"], median[tmpfs "nothing"])
+		print "---- what is known absent takes"
+		print "of an answer of the dcache: " times(median[absent "known absent"], median[absent "from the dcache (ext4)"])
+		print "of one with nothing attached: " \
+			times(median[absent "known absent"], median[absent "from the dcache (ext4), nothing attached"])
+		print "of one of the filesystem: " times(median[absent "known absent"], median[absent "asked for"])
+	}'
