@@ -59,7 +59,7 @@ looks_of_others()
 {
 	local state ns
 
-	"$helpers/costs" 20 "$others/a/b/c/d/e/f" >"$tmp/costs"
+	(cd "$others" && "$helpers/costs" 20 a/b/c/d/e/f) >"$tmp/costs"
 	while read -r state ns; do
 		figure ns "$ns" "stat of 6 components on tmpfs, attached: $state"
 	done <"$tmp/costs"
