@@ -60,8 +60,8 @@ static void slot_fill(uint32_t slot, uint8_t states, uint8_t fit, const uint8_t 
 		header.unique = (header.unique & 0xf) * 2;
 	if (fit & FIT_OPCODE)
 		header.opcode %= RELAY_OPCODE_MAX;
-	/* What relayd has noted has one; in a buffer none says that nothing was read. */
-	if ((states & 0xf) % (INFLIGHT_ABANDONED + 1) != INFLIGHT_READING && !header.unique)
+	/* What relayd has noted, or named, has one; in a buffer none says that nothing was read. */
+	if (((states & 0xf) % (INFLIGHT_ABANDONED + 1) != INFLIGHT_READING || fit & FIT_NAMED) && !header.unique)
 		header.unique = 2;
 	/* Nobody's: what /proc says of processes is not the input's. */
 	header.pid = 0;
