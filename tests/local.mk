@@ -259,7 +259,7 @@ tests_integration_matrix_SOURCES = \
 	tests/integration/matrix_place.c \
 	tests/integration/matrix_raw.c \
 	tests/integration/matrix_table.c
-slow_programs = tests/integration/matrix_foreign
+integration_programs += tests/integration/matrix_foreign
 tests_integration_matrix_foreign_SOURCES = \
 	tests/integration/matrix.h \
 	tests/integration/matrix_data.c \
@@ -429,7 +429,7 @@ check_LIBRARIES += tests/fuzz/libreplay.a
 tests_fuzz_libreplay_a_SOURCES = tests/fuzz/replay_main.c
 endif
 
-check_PROGRAMS += $(slow_programs) $(integration_programs) $(helper_programs) $(fuzz_tests)
+check_PROGRAMS += $(integration_programs) $(helper_programs) $(fuzz_tests)
 dist_check_SCRIPTS += $(integration_scripts)
 
 if HAVE_CRITERION
@@ -444,8 +444,7 @@ endif
 
 # ---- how they are run --------------------------------------------------------
 
-# Those that take minutes by themselves come first, beside all the short ones.
-TESTS = $(slow_programs) $(unit_tests) $(fuzz_tests) $(integration_scripts) $(integration_programs)
+TESTS = $(unit_tests) $(fuzz_tests) $(integration_scripts) $(integration_programs)
 
 # Seconds that one test may take: one that hangs has failed.
 TEST_TIMEOUT = 900
