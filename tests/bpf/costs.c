@@ -36,16 +36,9 @@ static const char *const names[STATES] = {
 };
 
 struct samples {
-	uint32_t ns[ROUNDS_MAX * MEASUREMENTS];
+	uint64_t ns[ROUNDS_MAX * MEASUREMENTS];
 	unsigned count;
 };
-
-static int by_size(const void *a, const void *b)
-{
-	const uint32_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
 
 static void measure(const char *path, struct samples *samples)
 {
@@ -59,7 +52,7 @@ static void measure(const char *path, struct samples *samples)
 
 		for (unsigned j = 0; j < LOOKS; j++)
 			stat(path, &st);
-		samples->ns[samples->count++] = (uint32_t)((check_now_ns() - start) / LOOKS);
+		samples->ns[samples->count++] = (check_now_ns() - start) / LOOKS;
 	}
 }
 
@@ -121,8 +114,8 @@ int main(int argc, char **argv)
 	bpf_object__close(empty);
 	cache_bpf_unload(&ours);
 	for (unsigned i = 0; i < STATES; i++) {
-		qsort(samples[i].ns, samples[i].count, sizeof(samples[i].ns[0]), by_size);
-		printf("%s %u\n", names[i], samples[i].ns[samples[i].count / 2]);
+		check_sort_times(samples[i].ns, samples[i].count);
+		printf("%s %llu\n", names[i], (unsigned long long)samples[i].ns[samples[i].count / 2]);
 	}
 	return 0;
 }

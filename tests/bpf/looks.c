@@ -16,13 +16,6 @@
 #define ROUNDS 31u
 #define NAMES 16
 
-static int by_size(const void *a, const void *b)
-{
-	const uint64_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
 static uint64_t look(const char *dir, const char *name, unsigned long count)
 {
 	struct stat st;
@@ -48,7 +41,7 @@ int main(int argc, char **argv)
 		for (int i = 0; i < names; i++)
 			ns[i][round] = look(argv[2 + 2 * i], argv[3 + 2 * i], count);
 	for (int i = 0; i < names; i++) {
-		qsort(ns[i], ROUNDS, sizeof(ns[i][0]), by_size);
+		check_sort_times(ns[i], ROUNDS);
 		printf("%llu\n", (unsigned long long)ns[i][ROUNDS / 2]);
 	}
 	return 0;

@@ -67,14 +67,6 @@ static void await_answers(unsigned count)
 		check_abort("the mount does not answer");
 }
 
-static int compare_times(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a;
-	uint64_t y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 /* One kill; returns the pause in nanoseconds. */
 static uint64_t kill_once(struct relayd *r)
 {
@@ -124,7 +116,7 @@ int main(int argc, char **argv)
 	pthread_join(thread, NULL);
 	close(asker.fd);
 
-	qsort(pauses, kills, sizeof(*pauses), compare_times);
+	check_sort_times(pauses, kills);
 	printf("kills: %u  pause p50: %.2f ms  p99: %.2f ms  max: %.2f ms  requests: %llu\n", kills,
 	       (double)pauses[kills / 2] / 1e6, (double)pauses[(kills * 99 - 1) / 100] / 1e6,
 	       (double)pauses[kills - 1] / 1e6, (unsigned long long)asker.answers);

@@ -94,19 +94,14 @@ done
 
 # ---- the direct lane does not even pause -----------------------------------------
 
-is_dead()
-{
-	[ "$(cut -d ' ' -f 3 "/proc/$1/stat")" = Z ]
-}
-
 start direct
 worker=$(relayd_worker)
 # So that no other is started.
 kill -STOP "$relayd_pid"
 kill -KILL "$worker"
-wait_for 20 is_dead "$worker"
+wait_for 20 process_gone "$worker"
 check "no relayd: the backend is asked and answers" eval 'echo one >"$mnt/file" && test "$(cat "$mnt/file")" = one && rm "$mnt/file"'
-check "no relayd: and it is dead all the time" is_dead "$worker"
+check "no relayd: and it is dead all the time" process_gone "$worker"
 kill -CONT "$relayd_pid"
 wait_for 20 another_than "$worker"
 relayd_wait SERVING

@@ -104,18 +104,11 @@ static int upgrade(struct relayd *r, const char *command, const char *timeout, c
 	return relayd_ctl_output(r, (const char *const[]){"upgrade", backend, timeout, NULL}, said, size);
 }
 
-static int compare_times(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 static void times_print(const char *kind, const char *what, uint64_t *ns, unsigned count)
 {
 	if (count == 0)
 		return;
-	qsort(ns, count, sizeof(*ns), compare_times);
+	check_sort_times(ns, count);
 	printf("%s: %u upgrades %s: longest request p50: %.2f ms  p99: %.2f ms  max: %.2f ms\n", kind, count, what,
 	       (double)ns[count / 2] / 1e6, (double)ns[(count * 99 - 1) / 100] / 1e6, (double)ns[count - 1] / 1e6);
 }

@@ -157,6 +157,18 @@ uint64_t check_now_ms(void)
 	return check_now_ns() / 1000000u;
 }
 
+static int compare_times(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+void check_sort_times(uint64_t *times, unsigned n)
+{
+	qsort(times, n, sizeof(*times), compare_times);
+}
+
 bool check_until(bool (*until)(void *arg), void *arg, unsigned ms)
 {
 	const struct timespec pause = {.tv_nsec = 1000000};

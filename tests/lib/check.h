@@ -44,6 +44,9 @@ unsigned check_failures(void);
 uint64_t check_now_ms(void);
 uint64_t check_now_ns(void);
 
+/* Sorts measured times, the least first: the median is in the middle. */
+void check_sort_times(uint64_t *times, unsigned n);
+
 /*
  * Asks until() every millisecond until it says true, for at most `ms`.  For the
  * conditions that nothing reports; returns what until() said last.
